@@ -1,0 +1,323 @@
+//! One shape of `status` for every kind, its condition types and reasons, and the rule that merges conditions.
+//!
+//! `Ready`, `Reconciling`, `Stalled` and `Suspended` follow kstatus; a kind adds its own aspects.
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Longest condition message, in bytes.
+pub const MESSAGE_LIMIT: usize = 1024;
+
+/// `status` of every kind: `M` is what later passes need, `D` is only shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct Status<M, D> {
+    /// The `metadata.generation` that this status speaks of; -1 until the object was seen once.
+    #[serde(default = "unseen")]
+    pub observed_generation: i64,
+    /// What is true of the object now. `Ready`, `Reconciling`, `Stalled` and `Suspended` follow the kstatus rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    #[serde(flatten)]
+    pub memory: M,
+    #[serde(flatten)]
+    pub details: D,
+}
+
+fn unseen() -> i64 {
+    -1
+}
+
+/// The condition types, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    Ready,
+    Reconciling,
+    Stalled,
+    Suspended,
+    AppSynced,
+    Deployed,
+    PermissionsSynced,
+    ScopesSynced,
+    Generated,
+    ResourcesUpToDate,
+}
+
+impl ConditionType {
+    /// The name written into `conditions[].type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Suspended => "Suspended",
+            Self::AppSynced => "AppSynced",
+            Self::Deployed => "Deployed",
+            Self::PermissionsSynced => "PermissionsSynced",
+            Self::ScopesSynced => "ScopesSynced",
+            Self::Generated => "Generated",
+            Self::ResourcesUpToDate => "ResourcesUpToDate",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident),* $(,)?) => {
+        /// Why a condition is as it is: the closed catalogue, with the remedy a reader needs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason { $($(#[doc = $doc])+ $name),* }
+
+        impl Reason {
+            /// Every reason, in the order of the catalogue.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),*];
+
+            /// The name written into `conditions[].reason`.
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name)),* }
+            }
+
+            /// What the reason means and what to do, for the documentation.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),+)),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The remote side is as the spec asks.
+    Succeeded,
+    /// The app runs as asked.
+    Running,
+    /// The app is stopped because the spec says so, or nobody asked for it to run.
+    Stopped,
+    /// The connection works.
+    Connected,
+    /// Nothing has been looked at yet; the first look is under way.
+    Observing,
+    /// The remote app is being created.
+    Creating,
+    /// The app's compute is starting.
+    Starting,
+    /// The app's compute is stopping.
+    Stopping,
+    /// A deployment is under way.
+    Deploying,
+    /// Settings are being changed.
+    Updating,
+    /// The remote app is being deleted, which takes the service up to 20 minutes.
+    Deleting,
+    /// Something failed that may pass by itself; it is tried again with growing pauses.
+    ProgressingWithRetry,
+    /// No look at the workspace succeeded for three intervals; see the DatabricksWorkspace.
+    WorkspaceUnavailable,
+    /// The deployment waits until the app is started.
+    WaitingForStart,
+    /// Another object of the same remote name is still being deleted, or the service still holds the name.
+    WaitingForName,
+    /// The annotation `appofapps.dev/paused` holds the object; remove it to go on.
+    Paused,
+    /// `spec.suspend` holds the object; set it to false to go on.
+    SuspendedBySpec,
+    /// The spec holds something that cannot be carried out; the message names the field.
+    InvalidSpec,
+    /// A field that cannot change after creation was changed; put it back, or delete and create the object.
+    ImmutableField,
+    /// An app of that name exists and is not this object's; choose another name or set `management.adopt`.
+    NameConflict,
+    /// The app was deleted and created anew by somebody else; rename it there, or set `management.adopt: Always`.
+    RemoteReplaced,
+    /// The service refused the creation; the message holds its words.
+    CreateRefused,
+    /// The workspace holds as many apps as it may; remove one or raise the quota.
+    QuotaExceeded,
+    /// The service refused a change of settings; the message names the fields sent and its words.
+    UpdateRefused,
+    /// A change of settings was accepted and then failed; the message holds the service's words.
+    UpdateFailed,
+    /// The deployment failed; the message holds the service's words. Mend the source, or ask for a redeploy.
+    DeploymentFailed,
+    /// The service refused to deploy; the message holds its words.
+    DeploymentRefused,
+    /// The app's process ended; the message holds the service's words.
+    AppCrashed,
+    /// The app's compute failed; the message holds the service's words.
+    ComputeFailed,
+    /// The source path does not exist in the workspace, or the operator's identity cannot read it.
+    SourceNotFound,
+    /// A user, group or service principal of a grant does not exist in the workspace.
+    PrincipalNotFound,
+    /// The service refused the grants; the message holds its words.
+    GrantsRefused,
+    /// Changed scopes take effect only after a stop and a start of the app.
+    RestartRequired,
+    /// The named DatabricksWorkspace does not exist.
+    WorkspaceNotFound,
+    /// The DatabricksWorkspace does not admit this namespace; see its `allowedNamespaces`.
+    WorkspaceForbidden,
+    /// The DatabricksWorkspace cannot be used; its own conditions say why.
+    WorkspaceNotReady,
+    /// The Secret with the credentials, or its key, is missing.
+    CredentialsMissing,
+    /// The service does not accept the credentials.
+    Unauthenticated,
+    /// The operator's identity lacks a right; the message names it as far as the service tells.
+    PermissionDenied,
+    /// The host is no URL, or not one that the operator may connect to.
+    HostNotAllowed,
+    /// The host cannot be reached.
+    HostUnreachable,
+    /// The host answers, but not as a Databricks workspace does.
+    UnexpectedAnswer,
+    /// The object is still used by others and stays until they are gone.
+    InUse,
+    /// The field is not managed by this object.
+    NotManaged,
+    /// A child is still moving.
+    ChildrenProgressing,
+    /// A child failed; `status.failing` names the worst few.
+    ChildrenFailed,
+    /// Children that left the spec wait: too many at once, or confirmation is needed.
+    PruneWaiting,
+    /// An element could not be turned into a child; the others go on.
+    GenerationFailed,
+    /// An object of a child's name exists and belongs to somebody else.
+    ForeignChild,
+    /// A child could not be written; the message holds the API server's words.
+    ChildRefused,
+    /// The API server refused the object's own status or finalizer.
+    KubernetesRefused,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One condition as a pass found it, before it is merged with what was there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    pub kind: ConditionType,
+    /// `None` is `Unknown`.
+    pub status: Option<bool>,
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl Fact {
+    pub fn new(
+        kind: ConditionType,
+        status: Option<bool>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// The merge rule: a fact replaces the condition of its type; a type that no fact speaks of keeps what it had, except
+/// those of `dropped`, which go. `lastTransitionTime` moves only when `status` does. Sorted by type, `Ready` first.
+pub fn merge(
+    before: &[Condition],
+    facts: &[Fact],
+    dropped: &[ConditionType],
+    generation: i64,
+    at: Timestamp,
+) -> Vec<Condition> {
+    let mut merged: Vec<Condition> = before
+        .iter()
+        .filter(|c| {
+            !dropped.iter().any(|d| d.name() == c.type_)
+                && !facts.iter().any(|f| f.kind.name() == c.type_)
+        })
+        .cloned()
+        .collect();
+    for fact in facts {
+        let status = match fact.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let old = before.iter().find(|c| c.type_ == fact.kind.name());
+        merged.push(Condition {
+            type_: fact.kind.name().into(),
+            status: status.into(),
+            reason: fact.reason.name().into(),
+            message: cut(&fact.message, MESSAGE_LIMIT),
+            observed_generation: Some(generation),
+            last_transition_time: match old {
+                Some(old) if old.status == status => old.last_transition_time.clone(),
+                _ => Time(at.round(jiff::Unit::Second).unwrap_or(at)),
+            },
+        });
+    }
+    merged.sort_by_key(|c| (c.type_ != "Ready", c.type_.clone()));
+    merged
+}
+
+/// At most `limit` bytes of `text`, cut in the middle at character boundaries.
+pub fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.into();
+    }
+    let half = limit.saturating_sub('…'.len_utf8()) / 2;
+    let head = (0..=half).rev().find(|i| text.is_char_boundary(*i));
+    let tail = (text.len() - half..=text.len()).find(|i| text.is_char_boundary(*i));
+    match (head, tail) {
+        (Some(head), Some(tail)) => format!("{}…{}", &text[..head], &text[tail..]),
+        _ => String::new(),
+    }
+}
+
+/// The condition of that type.
+pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|c| c.type_ == kind.name())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_in_the_middle_within_its_limit() {
+        let long = "ä".repeat(2000);
+        let short = cut(&long, 1024);
+        assert!(short.len() <= 1024);
+        assert!(short.starts_with('ä') && short.ends_with('ä'));
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let early: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let late: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let fact = |ok, message: &str| {
+            Fact::new(ConditionType::Ready, Some(ok), Reason::Succeeded, message)
+        };
+        let first = merge(&[], &[fact(true, "one")], &[], 1, early);
+        let same = merge(&first, &[fact(true, "two")], &[], 2, late);
+        assert_eq!(same[0].last_transition_time.0, early);
+        let turned = merge(&same, &[fact(false, "three")], &[], 2, late);
+        assert_eq!(turned[0].last_transition_time.0, late);
+    }
+
+    #[test]
+    fn an_aspect_without_a_fact_keeps_its_condition() {
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let deployed = Fact::new(ConditionType::Deployed, Some(true), Reason::Succeeded, "");
+        let before = merge(&[], &[deployed], &[], 1, at);
+        assert_eq!(merge(&before, &[], &[], 2, at), before);
+        assert!(merge(&before, &[], &[ConditionType::Deployed], 2, at).is_empty());
+    }
+}

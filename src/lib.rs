@@ -1,0 +1,3 @@
+//! A Kubernetes operator for Databricks Apps.
+pub mod databricks;
+pub mod telemetry;

@@ -1,3 +1,8 @@
-//! The operator's floors, bottom up. A module imports only lower floors, never a sibling.
+//! A Kubernetes operator for Databricks Apps.
+//!
+//! The floors, bottom up. A module imports only lower floors, never a sibling.
 
 pub mod api;
+pub mod telemetry;
+
+pub mod databricks;

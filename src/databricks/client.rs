@@ -1,0 +1,518 @@
+//! One connection: a host, an identity, a limiter, a breaker.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    USER_AGENT,
+};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::breaker::Breaker;
+use super::classify::{Head, classify, clean};
+use super::credentials::{CredentialSource, SourceError};
+use super::error::Error;
+use super::host::{HostPolicy, is_loopback};
+use super::limit::Limiter;
+use super::retry;
+use super::token::{Bearer, Tokens, Wire};
+use crate::telemetry::metrics::StatusClass;
+use crate::telemetry::{Clock, Metrics};
+
+const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-databricks-workspace-id");
+const ORG_ID: HeaderName = HeaderName::from_static("x-databricks-org-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// No page of a list comes near; an endless body must not eat the memory.
+const BODY_BYTES: usize = 32 << 20;
+
+/// Everything a connection is made of.
+pub struct ClientSettings {
+    /// Scheme, host and port alone
+    pub host: Url,
+    pub source: Arc<dyn CredentialSource>,
+    pub host_policy: HostPolicy,
+    pub requests_per_second: NonZeroU32,
+    pub burst: NonZeroU32,
+    /// PEM, trusted beside the system's authorities
+    pub ca_bundle: Option<Vec<u8>>,
+    /// Sent as `X-Databricks-Workspace-Id`
+    pub workspace_id: Option<String>,
+    pub user_agent: UserAgent,
+    pub timeouts: Timeouts,
+    pub clock: Clock,
+    pub metrics: Metrics,
+}
+
+/// Who is calling: `product/version os/linux auth/… instance/…`.
+#[derive(Clone, Debug)]
+pub struct UserAgent {
+    pub product: String,
+    pub version: String,
+    /// Tells installations apart in the workspace's audit log
+    pub instance: String,
+}
+
+/// In wire time, for one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            total: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Lists pass the limiter before everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    List,
+    Normal,
+}
+
+/// What kind of call it is; the class is a metric's label, so it names a route, never an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub class: &'static str,
+    pub priority: Priority,
+}
+
+impl Route {
+    pub const fn normal(class: &'static str) -> Self {
+        Self {
+            class,
+            priority: Priority::Normal,
+        }
+    }
+
+    pub const fn list(class: &'static str) -> Self {
+        Self {
+            class,
+            priority: Priority::List,
+        }
+    }
+}
+
+/// A good answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// `{}` if the body was empty
+    pub body: Value,
+    /// Just before the final attempt's bytes went out, after the limiter
+    pub sent: Instant,
+    pub answered: Instant,
+    pub request_id: Option<String>,
+    /// The workspace's id, as the service names it
+    pub org_id: Option<String>,
+    route: &'static str,
+}
+
+impl Answer {
+    /// The body as `T`; the error says where it differs from what was expected.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        T::deserialize(&self.body).map_err(|error| Error::Decode {
+            what: self.route.to_owned(),
+            path: "body".to_owned(),
+            message: clean(&error.to_string(), 256),
+        })
+    }
+}
+
+/// A connection to one workspace with one identity; clones share everything.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    host: Url,
+    tokens: Tokens,
+    limiter: Limiter,
+    breaker: Breaker,
+    user_agent: UserAgent,
+    workspace_id: Option<HeaderValue>,
+    timeouts: Timeouts,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+struct Call<'a> {
+    route: Route,
+    method: Method,
+    url: Url,
+    body: Option<&'a Value>,
+}
+
+impl Client {
+    /// Judges the host and builds the connection; makes no call.
+    pub fn new(settings: ClientSettings) -> Result<Self, Error> {
+        let host = settings.host;
+        settings.host_policy.check(&host)?;
+        if !matches!(host.path(), "" | "/") || host.query().is_some() || host.fragment().is_some() {
+            return Err(Error::Setup(format!(
+                "host {:?} holds more than scheme, host and port; leave out path and query",
+                clean(host.as_str(), 200)
+            )));
+        }
+        let workspace_id = settings
+            .workspace_id
+            .as_deref()
+            .map(HeaderValue::from_str)
+            .transpose()
+            .map_err(|_| {
+                Error::Setup("workspaceID holds characters no header may hold".to_owned())
+            })?;
+        let http = http_client(&host, settings.ca_bundle.as_deref(), settings.timeouts)?;
+        let wire = Wire {
+            http: http.clone(),
+            host: host.clone(),
+            policy: settings.host_policy,
+            metrics: settings.metrics.clone(),
+            total: settings.timeouts.total,
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                tokens: Tokens::new(settings.source, wire, settings.clock),
+                limiter: Limiter::new(settings.requests_per_second, settings.burst),
+                breaker: Breaker::new(settings.clock, settings.metrics.clone()),
+                http,
+                host,
+                user_agent: settings.user_agent,
+                workspace_id,
+                timeouts: settings.timeouts,
+                clock: settings.clock,
+                metrics: settings.metrics,
+            }),
+        })
+    }
+
+    pub fn host(&self) -> &Url {
+        &self.inner.host
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    /// `path` begins with a slash; what a URL can't hold is percent-encoded.
+    pub async fn get(
+        &self,
+        route: Route,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Answer, Error> {
+        self.send(route, Method::GET, path, query, None).await
+    }
+
+    /// One call, with the retries that are safe for its method. An error for which
+    /// [`Error::is_ambiguous`] holds leaves open whether a write was made.
+    pub async fn send(
+        &self,
+        route: Route,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, Error> {
+        let mut url = self.inner.host.clone();
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let call = Call {
+            route,
+            method,
+            url,
+            body,
+        };
+        self.inner.call(&call).await
+    }
+
+    /// Reads the credentials again. `Ok(true)`: they changed, and the next call uses the new ones. On an error the
+    /// ones in memory stay in use; see [`Client::credentials_error`].
+    pub async fn refresh_credentials(&self) -> Result<bool, Error> {
+        self.inner.tokens.refresh().await
+    }
+
+    /// Why the credentials could not be read when they were last asked for; calls then use those in memory, if any.
+    pub fn credentials_error(&self) -> Option<SourceError> {
+        self.inner.tokens.source_error()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("host", &self.inner.host.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let mut attempt = 1;
+        let mut renewed: Option<Arc<Bearer>> = None;
+        loop {
+            let permit =
+                self.breaker
+                    .admit(Instant::now())
+                    .map_err(|retry_after| Error::BreakerOpen {
+                        host: host_of(&self.host),
+                        retry_after,
+                    })?;
+            let probe = permit.is_probe();
+            let bearer = match renewed.clone() {
+                Some(bearer) => Ok(bearer),
+                None => self.tokens.bearer().await,
+            };
+            let result = match &bearer {
+                Ok(bearer) => self.attempt(call, bearer).await,
+                Err(error) => Err(error.clone()),
+            };
+            permit.settle(
+                result.as_ref().is_err_and(Error::blames_host),
+                Instant::now(),
+            );
+            let error = match result {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // An exchange has retried on its own account.
+            let Ok(bearer) = bearer else {
+                return Err(error);
+            };
+            if matches!(error, Error::Unauthenticated(_)) {
+                if renewed.is_some() {
+                    self.tokens.refused(&bearer);
+                    return Err(error);
+                }
+                match self.tokens.renew(&bearer).await? {
+                    Some(fresh) => renewed = Some(fresh),
+                    None => return Err(error),
+                }
+                continue;
+            }
+            let wait = retry::next(
+                &call.method,
+                &error,
+                attempt,
+                started.elapsed(),
+                rand::random(),
+            );
+            match wait {
+                Some(wait) if !probe => tokio::time::sleep(wait).await,
+                _ => return Err(error),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, bearer: &Bearer) -> Result<Answer, Error> {
+        let mut request = self
+            .http
+            .request(call.method.clone(), call.url.clone())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, bearer.header.clone())
+            .header(USER_AGENT, self.user_agent.header(bearer.auth_label))
+            .timeout(self.timeouts.total);
+        if let Some(id) = &self.workspace_id {
+            request = request.header(WORKSPACE_ID, id.clone());
+        }
+        if let Some(body) = call.body {
+            request = request.json(body);
+        }
+        self.limiter.ready(call.route.priority).await;
+        let sent = Instant::now();
+        let result = exchange(request, &self.host, self.timeouts.total).await;
+        let answered = Instant::now();
+        let status = match &result {
+            Ok((head, _)) => StatusClass::of(head.status),
+            Err(Error::Timeout { .. }) => StatusClass::Timeout,
+            Err(_) => StatusClass::Unreachable,
+        };
+        self.metrics.request(
+            method_label(&call.method),
+            call.route.class,
+            status,
+            answered.saturating_duration_since(sent),
+        );
+        let (head, bytes) = result?;
+        let body = classify(&head, &bytes)
+            .map_err(|error| error.without(bearer.secret.expose_secret()))?;
+        Ok(Answer {
+            body,
+            sent,
+            answered,
+            request_id: head.request_id,
+            org_id: head.org_id,
+            route: call.route.class,
+        })
+    }
+}
+
+impl UserAgent {
+    fn header(&self, auth: &str) -> HeaderValue {
+        let safe = |text: &str| -> String {
+            text.chars()
+                .map(|c| match c {
+                    '0'..='9' | 'A'..='Z' | 'a'..='z' | '_' | '.' | '+' | '-' => c,
+                    _ => '-',
+                })
+                .collect()
+        };
+        let text = format!(
+            "{}/{} os/{} auth/{auth} instance/{}",
+            safe(&self.product),
+            safe(&self.version),
+            std::env::consts::OS,
+            safe(&self.instance),
+        );
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("databricks-app-operator"))
+    }
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}
+
+fn host_of(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+fn http_client(
+    host: &Url,
+    ca_bundle: Option<&[u8]>,
+    timeouts: Timeouts,
+) -> Result<reqwest::Client, Error> {
+    // rustls is built without a default provider; whoever installs one first wins.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let mut builder = reqwest::Client::builder()
+        // A redirect would carry the request, and perhaps its token, to a host nobody judged.
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(timeouts.connect)
+        .pool_idle_timeout(Duration::from_secs(90))
+        .tcp_keepalive(Duration::from_secs(30));
+    if host.host_str().is_some_and(is_loopback) {
+        builder = builder.no_proxy();
+    }
+    let extra = match ca_bundle {
+        Some(pem) => reqwest::Certificate::from_pem_bundle(pem)
+            .map_err(|error| Error::Setup(format!("reading the CA bundle: {}", chain(&error))))?,
+        None => Vec::new(),
+    };
+    if ca_bundle.is_some() && extra.is_empty() {
+        return Err(Error::Setup(
+            "the CA bundle holds no certificate; it must be PEM with BEGIN CERTIFICATE blocks"
+                .to_owned(),
+        ));
+    }
+    builder = if host.scheme() == "http" {
+        // Without TLS the system's authorities don't matter; an image may have none.
+        builder.tls_certs_only(extra)
+    } else {
+        builder.tls_certs_merge(extra)
+    };
+    builder
+        .build()
+        .map_err(|error| Error::Setup(format!("building the HTTP client: {}", chain(&error))))
+}
+
+/// Sends and reads the whole answer.
+pub(super) async fn exchange(
+    request: reqwest::RequestBuilder,
+    host: &Url,
+    total: Duration,
+) -> Result<(Head, Vec<u8>), Error> {
+    let name = host_of(host);
+    let lost = |error: reqwest::Error| {
+        let error = error.without_url();
+        if error.is_timeout() && !error.is_connect() {
+            return Error::Timeout {
+                host: name.clone(),
+                after: total,
+            };
+        }
+        Error::Transport {
+            host: name.clone(),
+            message: clean(&chain(&error), 512),
+            // What could not connect was never sent.
+            ambiguous: !error.is_connect() && !error.is_builder(),
+        }
+    };
+    let mut response = request.send().await.map_err(lost)?;
+    let headers = response.headers();
+    let head = Head {
+        host: name.clone(),
+        status: response.status().as_u16(),
+        content_type: text(headers, &CONTENT_TYPE),
+        location: text(headers, &LOCATION),
+        retry_after: text(headers, &RETRY_AFTER)
+            .and_then(|value| value.trim().parse().ok())
+            .map(Duration::from_secs),
+        request_id: text(headers, &REQUEST_ID).map(|id| clean(&id, 128)),
+        org_id: text(headers, &ORG_ID).map(|id| clean(&id, 64)),
+    };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+        if body.len() + chunk.len() > BODY_BYTES {
+            return Err(Error::Transport {
+                host: name,
+                message: format!("the answer exceeds {} MiB", BODY_BYTES >> 20),
+                ambiguous: true,
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((head, body))
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// reqwest keeps the telling part ("connection refused") in its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut parts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if parts.last().is_none_or(|last| !last.contains(&text)) {
+            parts.push(text);
+        }
+        source = inner.source();
+    }
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests;

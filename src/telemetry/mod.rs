@@ -1,0 +1,8 @@
+//! Floor 0: clock, logs and metrics. Imports nothing of ours, so every other module may use it.
+
+pub mod clock;
+pub mod logs;
+pub mod metrics;
+
+pub use clock::Clock;
+pub use metrics::Metrics;

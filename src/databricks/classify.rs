@@ -57,14 +57,14 @@ fn success(head: &Head, body: &[u8]) -> Result<Value, Error> {
 fn redirect(head: &Head) -> Error {
     let location = head.location.as_deref().unwrap_or_default();
     if location.contains("private-link-validation-error") {
-        return Error::PermissionDenied(ApiError {
+        return Error::PermissionDenied(Box::new(ApiError {
             status: 403,
             error_code: "PRIVATE_LINK_VALIDATION_ERROR".to_owned(),
             message: "the workspace admits private connections only; run the operator in a network that its private link serves"
                 .to_owned(),
             request_id: head.request_id.clone(),
             ..ApiError::default()
-        });
+        }));
     }
     // The query of a login redirect may hold state, so it is not shown.
     let target = location.split(['?', '#']).next().unwrap_or_default();
@@ -105,7 +105,7 @@ fn failure(head: &Head, body: &[u8]) -> Error {
     if error.error_code.is_empty() {
         error.error_code = default_code(head.status).to_owned();
     }
-    meaning(error, head.retry_after.or(delay))
+    meaning(Box::new(error), head.retry_after.or(delay))
 }
 
 fn from_json(
@@ -206,7 +206,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// Some codes win over the status, the others are judged by the status alone.
-fn meaning(error: ApiError, retry_after: Option<Duration>) -> Error {
+fn meaning(error: Box<ApiError>, retry_after: Option<Duration>) -> Error {
     let busy = |error| Error::TooManyRequests { error, retry_after };
     let unavailable = |error| Error::Unavailable { error, retry_after };
     match error.error_code.as_str() {
@@ -236,7 +236,7 @@ fn meaning(error: ApiError, retry_after: Option<Duration>) -> Error {
         404 => Error::NotFound(error),
         409 => Error::Conflict(error),
         429 => busy(error),
-        408 | 499 | 500.. => unavailable(error),
+        408 | 499.. => unavailable(error),
         _ => Error::InvalidRequest(error),
     }
 }
@@ -255,7 +255,7 @@ fn default_code(status: u16) -> &'static str {
         503 => "TEMPORARILY_UNAVAILABLE",
         504 => "DEADLINE_EXCEEDED",
         // Not "UNKNOWN": that code has a meaning of its own.
-        400..500 => "CLIENT_ERROR",
+        _ if status < 500 => "CLIENT_ERROR",
         _ => "SERVER_ERROR",
     }
 }

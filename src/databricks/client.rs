@@ -122,10 +122,10 @@ pub struct Answer {
 impl Answer {
     /// The body as `T`; the error says where it differs from what was expected.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        T::deserialize(&self.body).map_err(|error| Error::Decode {
+        serde_path_to_error::deserialize(&self.body).map_err(|error| Error::Decode {
             what: self.route.to_owned(),
-            path: "body".to_owned(),
-            message: clean(&error.to_string(), 256),
+            path: error.path().to_string(),
+            message: clean(&error.inner().to_string(), 256),
         })
     }
 }

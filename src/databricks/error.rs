@@ -22,26 +22,26 @@ pub enum Error {
     #[error(
         "authenticating: {0}; check that the credentials are valid and belong to this workspace"
     )]
-    Unauthenticated(ApiError),
+    Unauthenticated(Box<ApiError>),
     #[error("permission denied: {0}")]
-    PermissionDenied(ApiError),
+    PermissionDenied(Box<ApiError>),
     #[error("not found: {0}")]
-    NotFound(ApiError),
+    NotFound(Box<ApiError>),
     #[error("conflict: {0}")]
-    Conflict(ApiError),
+    Conflict(Box<ApiError>),
     #[error("too many requests: {error}")]
     TooManyRequests {
-        error: ApiError,
+        error: Box<ApiError>,
         retry_after: Option<Duration>,
     },
     #[error("invalid request: {0}")]
-    InvalidRequest(ApiError),
+    InvalidRequest(Box<ApiError>),
     #[error("quota reached: {0}")]
-    Quota(ApiError),
+    Quota(Box<ApiError>),
     /// The service failed (5xx), or gave up on the request.
     #[error("service unavailable: {error}")]
     Unavailable {
-        error: ApiError,
+        error: Box<ApiError>,
         retry_after: Option<Duration>,
     },
     /// Something answered that is not the Databricks API: a login page, a proxy, a redirect.

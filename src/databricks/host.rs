@@ -45,6 +45,10 @@ impl FromStr for HostPattern {
             Some(rest) => (true, rest),
             None => (false, trimmed),
         };
+        // What `Host::parse` lets through, but no host has.
+        if name.contains('*') {
+            return Err(refuse());
+        }
         // `Host::parse` normalizes case, internationalized names and odd spellings of IPv4.
         let bracketed = match name.parse::<Ipv6Addr>() {
             Ok(v6) => format!("[{v6}]"),

@@ -68,17 +68,17 @@ mod tests {
 
     fn busy(retry_after: Option<u64>) -> Error {
         Error::TooManyRequests {
-            error: ApiError::default(),
+            error: Box::default(),
             retry_after: retry_after.map(Duration::from_secs),
         }
     }
 
     fn unavailable(status: u16) -> Error {
         Error::Unavailable {
-            error: ApiError {
+            error: Box::new(ApiError {
                 status,
                 ..ApiError::default()
-            },
+            }),
             retry_after: None,
         }
     }
@@ -111,7 +111,7 @@ mod tests {
             }
         }
         assert!(!again(&Method::GET, &unavailable(500)));
-        assert!(!again(&Method::GET, &Error::NotFound(ApiError::default())));
+        assert!(!again(&Method::GET, &Error::NotFound(Box::default())));
     }
 
     #[test]

@@ -6,3 +6,7 @@ pub mod api;
 pub mod telemetry;
 
 pub mod databricks;
+
+pub mod engine;
+
+pub mod kinds;

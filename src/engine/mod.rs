@@ -1,0 +1,3 @@
+//! Floor 2: the loop that every kind shares; it compiles without knowing Databricks.
+
+pub mod plan;

@@ -10,3 +10,5 @@ pub mod databricks;
 pub mod engine;
 
 pub mod kinds;
+
+pub mod cli;

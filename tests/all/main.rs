@@ -1,1 +1,3 @@
-fn main() {}
+//! One test binary; a module a behaviour.
+#![allow(clippy::unwrap_used)]
+mod architecture;

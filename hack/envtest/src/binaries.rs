@@ -298,9 +298,19 @@ mod tests {
         fs::write(folder.path().join("etcd"), "").unwrap();
         assert!(missing(folder.path()).contains("no kube-apiserver in it"));
         fs::write(folder.path().join("kube-apiserver"), "").unwrap();
-        assert!(Binaries::in_folder(folder.path()).unwrap().controllers.is_none());
+        assert!(
+            Binaries::in_folder(folder.path())
+                .unwrap()
+                .controllers
+                .is_none()
+        );
         fs::write(folder.path().join("kube-controller-manager"), "").unwrap();
-        assert!(Binaries::in_folder(folder.path()).unwrap().controllers.is_some());
+        assert!(
+            Binaries::in_folder(folder.path())
+                .unwrap()
+                .controllers
+                .is_some()
+        );
     }
 
     #[test]

@@ -1,1 +1,42 @@
+//! A real Kubernetes API server, a fake Databricks workspace and the operator, each as a process of its own: for
+//! tests, the demo and the playground.
+//!
+//! ```text
+//!  Environment ─┬─ Cluster ── etcd, kube-apiserver, kube-controller-manager    (found or built by `binaries`)
+//!               ├─ Sim      ── databricks-sim
+//!               └─ Operator ── databricks-app-operator run, with its ServiceAccount's token and nothing more
+//! ```
+//!
+//! Every process dies with the one that started it, however that one ends (on Linux also by SIGKILL), and every run
+//! keeps its files in a folder of its own, which goes with it.
 
+pub mod audit;
+mod binaries;
+mod cluster;
+mod folder;
+mod install;
+mod manifests;
+mod ports;
+mod process;
+mod programs;
+mod show;
+mod sys;
+mod testing;
+mod tls;
+
+use std::path::{Path, PathBuf};
+
+pub use binaries::{Binaries, BinariesError, Build};
+pub use cluster::{Cluster, ClusterError, ClusterOptions};
+pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
+pub use manifests::{ManifestError, apply, apply_path};
+pub use process::{Process, ProcessError};
+pub use programs::{Operator, OperatorOptions, ProgramError, Sim, SimOptions};
+pub use show::describe;
+pub use testing::{cluster_or_leave_out, shared_cluster_or_leave_out};
+
+/// The repository that this crate was built in: manifests, definitions and the control plane's sources lie there.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}

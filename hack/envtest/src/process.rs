@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::sys;
+use crate::{sys, tls};
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -145,6 +145,7 @@ impl Process {
 
     /// Waits until GET `url` answers 2xx.
     pub async fn ready_at(&self, url: &str, deadline: Duration) -> Result<(), ProcessError> {
+        tls::use_ring();
         // A probe of our own child on loopback, whose certificate it may just be writing; no secret is sent.
         let http = reqwest::Client::builder()
             .tls_danger_accept_invalid_certs(true)

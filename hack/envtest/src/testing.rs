@@ -1,0 +1,66 @@
+//! Clusters for tests: what happens on a machine without a control plane, and one cluster for a whole test program.
+
+use std::io::Write;
+
+use tokio::sync::OnceCell;
+
+use crate::cluster::{Cluster, ClusterError, ClusterOptions};
+use crate::sys;
+
+/// `1`: nothing may be left out; a missing control plane is a failure.
+const STRICT: &str = "DAO_TEST_STRICT";
+
+static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
+
+/// A cluster of the test's own; `None` after saying that `test` was left out, when this machine has no control plane
+/// and `DAO_TEST_STRICT` is not 1.
+pub async fn cluster_or_leave_out(test: &str) -> Result<Option<Cluster>, ClusterError> {
+    let cluster = tolerant_start().await?;
+    if cluster.is_none() {
+        say_left_out(test);
+    }
+    Ok(cluster)
+}
+
+/// The one cluster that the tests of a program share, started by the first that asks and ended with the program. Tests
+/// keep apart by namespaces of their own.
+pub async fn shared_cluster_or_leave_out(
+    test: &str,
+) -> Result<Option<&'static Cluster>, ClusterError> {
+    let cluster = SHARED
+        .get_or_try_init(async || {
+            sys::at_exit(end_shared);
+            tolerant_start().await
+        })
+        .await?;
+    if cluster.is_none() {
+        say_left_out(test);
+    }
+    Ok(cluster.as_ref())
+}
+
+async fn tolerant_start() -> Result<Option<Cluster>, ClusterError> {
+    let strict = std::env::var(STRICT).is_ok_and(|value| value == "1");
+    match Cluster::start(ClusterOptions::default()).await {
+        Ok(cluster) => Ok(Some(cluster)),
+        Err(error) if error.nothing_to_start() && !strict => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Past the test harness, which would swallow the output of a test that passes.
+fn say_left_out(test: &str) {
+    let _ = writeln!(
+        std::io::stderr(),
+        "left out, no Kubernetes control plane: {test} ({STRICT}=1 makes this a failure)"
+    );
+}
+
+extern "C" fn end_shared() {
+    if let Some(Some(cluster)) = SHARED.get() {
+        cluster.end();
+    }
+}

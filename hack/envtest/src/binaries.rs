@@ -124,6 +124,20 @@ impl Binaries {
     }
 }
 
+/// Where they are: one path, or one a line where each is a program of its own.
+impl std::fmt::Display for Binaries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.etcd.path.display())?;
+        let others = [Some(&self.apiserver), self.controllers.as_ref()];
+        for program in others.into_iter().flatten() {
+            if program.part.is_none() {
+                write!(f, "\n{}", program.path.display())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn cache_folder() -> PathBuf {
     let absolute = |name| {
         std::env::var_os(name)

@@ -280,6 +280,19 @@ impl Cluster {
         .collect()
     }
 
+    /// What to print when a part ended by itself: its name, how it ended and the end of its log.
+    pub fn failure(&self) -> Option<String> {
+        let apiserver = self.lock_apiserver();
+        [
+            Some(&self.etcd),
+            apiserver.as_ref(),
+            self.controllers.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .find_map(Process::failure)
+    }
+
     /// Ends everything now; for a static, which is never dropped.
     pub(crate) fn end(&self) {
         if let Some(controllers) = &self.controllers {

@@ -13,6 +13,8 @@
 pub mod audit;
 mod binaries;
 mod cluster;
+pub mod detached;
+mod environment;
 mod folder;
 mod install;
 mod manifests;
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 pub use binaries::{Binaries, BinariesError, Build};
 pub use cluster::{Cluster, ClusterError, ClusterOptions};
+pub use environment::{Environment, EnvironmentError, IDENTITY, WORKSPACE};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};
 pub use process::{Process, ProcessError};

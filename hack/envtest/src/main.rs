@@ -1,1 +1,9 @@
-fn main() {}
+//! The commands behind `make demo`, `make playground` and `make controlplane`.
+
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
+}

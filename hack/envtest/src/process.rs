@@ -110,6 +110,13 @@ impl Process {
         self.child().try_wait().ok().flatten()
     }
 
+    /// What to print when it ended by itself: its name, how it ended and the end of its log.
+    pub fn failure(&self) -> Option<String> {
+        let status = self.exited()?;
+        let (name, log, tail) = (&self.name, self.log.display(), self.tail());
+        Some(format!("{name} ended ({status}); end of {log}:\n{tail}"))
+    }
+
     /// SIGKILL, then reaps: when this returns the process is gone.
     pub fn kill(&self) {
         let mut child = self.child();

@@ -161,6 +161,10 @@ impl Launch {
             .map(Process::pid)
     }
 
+    fn failure(&self) -> Option<String> {
+        self.lock().as_ref().and_then(Process::failure)
+    }
+
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -281,6 +285,11 @@ impl Sim {
     /// `None` while it does not run.
     pub fn pid(&self) -> Option<u32> {
         self.launch.pid()
+    }
+
+    /// What to print when it ended by itself: how, and the end of its log.
+    pub fn failure(&self) -> Option<String> {
+        self.launch.failure()
     }
 
     pub fn log(&self) -> &Path {
@@ -418,6 +427,11 @@ impl Operator {
     /// `None` while it does not run.
     pub fn pid(&self) -> Option<u32> {
         self.launch.pid()
+    }
+
+    /// What to print when it ended by itself: how, and the end of its log.
+    pub fn failure(&self) -> Option<String> {
+        self.launch.failure()
     }
 
     pub fn log(&self) -> &Path {

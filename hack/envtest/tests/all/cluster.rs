@@ -1,5 +1,4 @@
 //! What the rest of the tests build on: a cluster that starts, serves, refuses, counts and leaves nothing behind.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -82,7 +81,7 @@ async fn a_killed_owner_takes_its_cluster_along_and_the_next_run_removes_its_fol
         return;
     };
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "owner_of_a_cluster", "--nocapture"])
+        .args(["--exact", "cluster::owner_of_a_cluster", "--nocapture"])
         .env("ENVTEST_OWNER", "1")
         .stdout(Stdio::piped())
         .spawn()
@@ -162,7 +161,7 @@ async fn the_operators_account_may_do_what_its_role_says_and_nothing_more() {
     let client = client_as(envtest::install(cluster).await.unwrap()).await;
     let refused = |error: kube::Error| match error {
         kube::Error::Api(status) => status.code,
-        other => panic!("{other}"),
+        other => unreachable!("not an answer of the API server: {other}"),
     };
 
     Api::<Namespace>::all(client.clone())

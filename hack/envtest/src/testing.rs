@@ -1,6 +1,7 @@
 //! Clusters for tests: what happens on a machine without a control plane, and one cluster for a whole test program.
 
 use std::io::Write;
+use std::sync::OnceLock;
 
 use tokio::sync::OnceCell;
 
@@ -39,12 +40,19 @@ pub async fn shared_cluster_or_leave_out(
     Ok(cluster.as_ref())
 }
 
+/// The search is not repeated once it failed: it may have been a build of minutes.
 async fn tolerant_start() -> Result<Option<Cluster>, ClusterError> {
+    static MISSING: OnceLock<()> = OnceLock::new();
+    if MISSING.get().is_some() {
+        return Ok(None);
+    }
     let strict = std::env::var(STRICT).is_ok_and(|value| value == "1");
     match Cluster::start(ClusterOptions::default()).await {
         Ok(cluster) => Ok(Some(cluster)),
         Err(error) if error.nothing_to_start() && !strict => {
-            let _ = writeln!(std::io::stderr(), "{error}");
+            if MISSING.set(()).is_ok() {
+                let _ = writeln!(std::io::stderr(), "{error}");
+            }
             Ok(None)
         }
         Err(error) => Err(error),

@@ -14,7 +14,7 @@ const TIME_SCALE: u32 = 60;
 
 /// A real Kubernetes API server, a fake Databricks workspace and the operator, on this machine and without containers.
 #[derive(Debug, Parser)]
-#[command(name = "envtest", version, about)]
+#[command(name = "envtest", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

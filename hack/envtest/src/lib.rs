@@ -36,7 +36,7 @@ pub use manifests::{ManifestError, apply, apply_path};
 pub use process::{Process, ProcessError};
 pub use programs::{Operator, OperatorOptions, ProgramError, Sim, SimOptions};
 pub use show::describe;
-pub use testing::{cluster_or_leave_out, shared_cluster_or_leave_out};
+pub use testing::{cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out};
 
 /// The repository that this crate was built in: manifests, definitions and the control plane's sources lie there.
 pub fn repository() -> PathBuf {

@@ -58,8 +58,8 @@ pub enum ProgramError {
     },
 }
 
-/// Finds a program by `variable`, else beside the current executable (tests lie one folder deeper).
-fn locate(name: &'static str, variable: &'static str) -> Result<PathBuf, ProgramError> {
+/// Finds a program, given its name and the variable that may say where it is, else beside the current executable (tests lie one folder deeper).
+fn locate((name, variable): (&'static str, &'static str)) -> Result<PathBuf, ProgramError> {
     if let Some(path) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
         let path = PathBuf::from(path);
         return match path.is_file() {
@@ -83,6 +83,15 @@ fn locate(name: &'static str, variable: &'static str) -> Result<PathBuf, Program
             variable,
             searched,
         })
+}
+
+const SIM: (&str, &str) = ("databricks-sim", "DAO_SIM_BIN");
+const OPERATOR: (&str, &str) = ("databricks-app-operator", "DAO_OPERATOR_BIN");
+
+pub(crate) fn all_built() -> Result<(), ProgramError> {
+    locate(SIM)?;
+    locate(OPERATOR)?;
+    Ok(())
 }
 
 /// How to start one program again and again.
@@ -237,8 +246,8 @@ impl Sim {
     /// Starts it at a free port of 127.0.0.1; returns when it answers.
     pub async fn start(options: SimOptions) -> Result<Self, ProgramError> {
         let launch = Launch {
-            name: "databricks-sim",
-            binary: locate("databricks-sim", "DAO_SIM_BIN")?,
+            name: SIM.0,
+            binary: locate(SIM)?,
             arguments: options.arguments(),
             environment: Vec::new(),
             log: options.log,
@@ -390,8 +399,8 @@ impl Operator {
     /// Starts it at a free port of 127.0.0.1; returns when `/readyz` says that its caches are filled.
     pub async fn start(options: OperatorOptions) -> Result<Self, ProgramError> {
         let launch = Launch {
-            name: "databricks-app-operator",
-            binary: locate("databricks-app-operator", "DAO_OPERATOR_BIN")?,
+            name: OPERATOR.0,
+            binary: locate(OPERATOR)?,
             arguments: options.arguments(),
             environment: vec![("KUBECONFIG".into(), options.kubeconfig.into())],
             log: options.log,
@@ -446,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_reported_with_the_command_that_builds_it() {
-        let error = locate("no-such-program", "DAO_NO_SUCH_PROGRAM").unwrap_err();
+        let error = locate(("no-such-program", "DAO_NO_SUCH_PROGRAM")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("cargo build --workspace") && text.contains("DAO_NO_SUCH_PROGRAM"));
     }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use tokio::sync::OnceCell;
 
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
+use crate::programs::{self, ProgramError};
 use crate::sys;
 
 /// `1`: nothing may be left out; a missing control plane is a failure.
@@ -40,16 +41,32 @@ pub async fn shared_cluster_or_leave_out(
     Ok(cluster.as_ref())
 }
 
+/// Whether fake workspace and operator are built; says that `test` was left out when they are not and
+/// `DAO_TEST_STRICT` is not 1.
+pub fn programs_or_leave_out(test: &str) -> Result<bool, ProgramError> {
+    match programs::all_built() {
+        Ok(()) => Ok(true),
+        Err(error @ ProgramError::Missing { .. }) if !strict() => {
+            let _ = writeln!(std::io::stderr(), "left out: {test}: {error}");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn strict() -> bool {
+    std::env::var(STRICT).is_ok_and(|value| value == "1")
+}
+
 /// The search is not repeated once it failed: it may have been a build of minutes.
 async fn tolerant_start() -> Result<Option<Cluster>, ClusterError> {
     static MISSING: OnceLock<()> = OnceLock::new();
     if MISSING.get().is_some() {
         return Ok(None);
     }
-    let strict = std::env::var(STRICT).is_ok_and(|value| value == "1");
     match Cluster::start(ClusterOptions::default()).await {
         Ok(cluster) => Ok(Some(cluster)),
-        Err(error) if error.nothing_to_start() && !strict => {
+        Err(error) if error.nothing_to_start() && !strict() => {
             if MISSING.set(()).is_ok() {
                 let _ = writeln!(std::io::stderr(), "{error}");
             }

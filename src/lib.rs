@@ -6,6 +6,7 @@ pub mod api;
 pub mod telemetry;
 
 pub mod databricks;
+pub mod fleet;
 
 pub mod engine;
 

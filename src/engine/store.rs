@@ -1,0 +1,140 @@
+//! The object's own place in the cluster: its finalizer and its status. The only writer of both.
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::managed::{Managed, Trouble};
+use super::plan::Fate;
+use crate::api::status::{Reason, Status};
+use crate::api::{FIELD_MANAGER, FINALIZER};
+
+/// Access to objects of one kind.
+pub struct Store<K: Managed> {
+    client: Client,
+    kind: std::marker::PhantomData<fn() -> K>,
+}
+
+impl<K: Managed> Store<K> {
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    fn api(&self, object: &K) -> Api<K> {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// The object as the API server holds it now; `None` if it is gone or a namesake took its place.
+    pub async fn live(&self, object: &K) -> Result<Option<K>, Trouble> {
+        let live = self.api(object).get_opt(&object.name_any()).await;
+        let live = live.map_err(|e| trouble("reading the object", &e))?;
+        Ok(live.filter(|l| l.uid() == object.uid()))
+    }
+
+    /// Adds our finalizer beside those of others. A lost race is a retry: the next pass sees the new list.
+    pub async fn add_finalizer(&self, object: &K) -> Result<K, Trouble> {
+        let held = object.finalizers();
+        let patch = if held.is_empty() {
+            json!([{"op": "test", "path": "/metadata/finalizers", "value": null},
+                   {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}])
+        } else {
+            json!([{"op": "test", "path": "/metadata/finalizers", "value": held},
+                   {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}])
+        };
+        self.patch_metadata(object, patch, "adding the finalizer")
+            .await
+    }
+
+    /// Removes our finalizer; the object then goes if nobody else holds it.
+    pub async fn remove_finalizer(&self, object: &K) -> Result<(), Trouble> {
+        let Some(at) = object.finalizers().iter().position(|f| f == FINALIZER) else {
+            return Ok(());
+        };
+        let path = format!("/metadata/finalizers/{at}");
+        let patch = json!([{"op": "test", "path": path, "value": FINALIZER},
+                           {"op": "remove", "path": path}]);
+        self.patch_metadata(object, patch, "removing the finalizer")
+            .await
+            .map(drop)
+    }
+
+    async fn patch_metadata(&self, object: &K, mut patch: Value, what: &str) -> Result<K, Trouble> {
+        // Against a namesake that was created meanwhile.
+        let uid = json!({"op": "test", "path": "/metadata/uid", "value": object.uid()});
+        if let Some(operations) = patch.as_array_mut() {
+            operations.insert(0, uid);
+        }
+        let patch: Patch<K> = serde_json::from_value(patch)
+            .map(Patch::Json)
+            .map_err(|e| {
+                Trouble::new(
+                    Reason::KubernetesRefused,
+                    format!("{what}: {e}"),
+                    Fate::Retry,
+                )
+            })?;
+        let api = self.api(object);
+        api.patch(&object.name_any(), &PatchParams::default(), &patch)
+            .await
+            .map_err(|e| trouble(what, &e))
+    }
+
+    /// Writes the whole status in one server-side apply: what we owned and leave out goes. `version` is the newest
+    /// resource version known; when the object has moved on since, it is read again and its uid compared.
+    pub async fn write_status(
+        &self,
+        object: &K,
+        version: Option<&str>,
+        status: &Status<K::Memory, K::Details>,
+    ) -> Result<K, Trouble> {
+        match self.apply_status(object, version, status).await {
+            Err(kube::Error::Api(e)) if e.code == 409 => {
+                let gone = || {
+                    Trouble::new(
+                        Reason::KubernetesRefused,
+                        "the object was replaced",
+                        Fate::Retry,
+                    )
+                };
+                let live = self.live(object).await?.ok_or_else(gone)?;
+                let version = live.resource_version();
+                self.apply_status(object, version.as_deref(), status).await
+            }
+            other => other,
+        }
+        .map_err(|e| trouble("writing the status", &e))
+    }
+
+    async fn apply_status(
+        &self,
+        object: &K,
+        version: Option<&str>,
+        status: &Status<K::Memory, K::Details>,
+    ) -> Result<K, kube::Error> {
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            // The status subresource does not look at the uid; the version tells a namesake apart.
+            "metadata": {"name": object.name_any(), "resourceVersion": version},
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let api = self.api(object);
+        api.patch_status(&object.name_any(), &params, &Patch::Apply(body))
+            .await
+    }
+}
+
+/// An error of the API server as the loop treats it.
+pub fn trouble(what: &str, error: &kube::Error) -> Trouble {
+    let fate = match error {
+        // A field that the CRD lacks: an upgrade of the CRDs ends it, no retry does.
+        kube::Error::Api(status) if status.message.contains("not declared in schema") => {
+            Fate::Stalled { recheck: None }
+        }
+        _ => Fate::Retry,
+    };
+    Trouble::new(Reason::KubernetesRefused, format!("{what}: {error}"), fate)
+}

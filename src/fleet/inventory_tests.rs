@@ -1,0 +1,473 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use proptest::prelude::*;
+use serde_json::Map;
+
+use super::*;
+use crate::api::app_of_apps::{AppOfAppsSpec, FleetSummary};
+use crate::fleet::generate::{ErrorReason, generate};
+use crate::fleet::prune::{Verdict, status};
+use crate::fleet::summary::summary;
+
+fn parent() -> Parent {
+    Parent {
+        name: "fleet".to_owned(),
+        namespace: "default".to_owned(),
+        uid: "parent-uid".to_owned(),
+    }
+}
+
+fn spec(value: Value) -> AppOfAppsSpec {
+    serde_json::from_value(value).unwrap()
+}
+
+fn teams(teams: &[&str]) -> AppOfAppsSpec {
+    let elements: Vec<Value> = teams
+        .iter()
+        .map(|team| json!({"team": team, "size": "Medium"}))
+        .collect();
+    spec(json!({
+        "generators": [{"list": {"elements": elements}}],
+        "template": {
+            "metadata": {"name": "{{ team }}-app", "labels": {"team": "{{ team }}"}},
+            "spec": {"workspaceRef": {"name": "prod"}, "compute": {"size": "{{ size }}"}},
+        },
+        "defaults": {"compute": {"size": "Large", "minInstances": 1}, "description": "d"},
+    }))
+}
+
+/// The child as it is after our apply.
+fn live(child: &Child) -> ChildView {
+    let body = payload(child, &parent());
+    let texts = |value: &Value| serde_json::from_value(value.clone()).unwrap();
+    ChildView {
+        name: child.name.clone(),
+        namespace: "default".to_owned(),
+        uid: format!("uid-{}", child.name),
+        resource_version: "1".to_owned(),
+        generation: 1,
+        observed_generation: 1,
+        deleting: false,
+        owner: Some(Owner {
+            kind: "AppOfApps".to_owned(),
+            name: "fleet".to_owned(),
+            uid: "parent-uid".to_owned(),
+            controller: true,
+        }),
+        labels: texts(&body["metadata"]["labels"]),
+        annotations: texts(&body["metadata"]["annotations"]),
+        spec: body["spec"].clone(),
+        conditions: Vec::new(),
+        compute_state: None,
+    }
+}
+
+fn all_live(spec: &AppOfAppsSpec) -> Vec<ChildView> {
+    generate(spec, &parent())
+        .children
+        .values()
+        .map(live)
+        .collect()
+}
+
+fn changes(spec: &AppOfAppsSpec, existing: &[ChildView], confirm: Option<&str>) -> Changes {
+    diff(
+        &generate(spec, &parent()),
+        existing,
+        &parent(),
+        spec.max_deletions(),
+        confirm,
+    )
+}
+
+fn names(children: &[Child]) -> Vec<&str> {
+    children.iter().map(|child| child.name.as_str()).collect()
+}
+
+fn pruned(changes: &Changes) -> Vec<&str> {
+    changes
+        .prune
+        .allowed()
+        .iter()
+        .map(|gone| gone.name.as_str())
+        .collect()
+}
+
+#[test]
+fn each_element_becomes_a_child_over_the_defaults() {
+    let generated = generate(&teams(&["sales", "hr"]), &parent());
+    assert!(generated.complete && generated.errors.is_empty());
+    let sales = &generated.children["sales-app"];
+    assert_eq!(sales.labels["team"], "sales");
+    assert_eq!(
+        sales.spec,
+        json!({"workspaceRef": {"name": "prod"}, "compute": {"size": "Medium", "minInstances": 1}, "description": "d"})
+    );
+    assert_eq!(generated.children.len(), 2);
+}
+
+#[test]
+fn apps_written_out_lie_over_the_defaults() {
+    let generated = generate(
+        &spec(json!({
+            "apps": [{"name": "a", "spec": {"description": null, "x": [2]}}, {"name": "b"}, {"name": "B!"}],
+            "defaults": {"description": "d", "x": [1]},
+        })),
+        &parent(),
+    );
+    assert_eq!(generated.children["a"].spec, json!({"x": [2]}));
+    assert_eq!(
+        generated.children["b"].spec,
+        json!({"description": "d", "x": [1]})
+    );
+    assert_eq!(generated.errors[0].element, "apps[2]");
+    assert_eq!(generated.errors[0].reason, ErrorReason::InvalidName);
+    assert!(!generated.complete);
+}
+
+#[test]
+fn an_element_in_error_is_named_and_stops_nobody_else() {
+    let generated = generate(
+        &spec(json!({
+            "generators": [{"list": {"elements": [{"team": "a", "size": 1}, {"team": "b"}, {"size": 2}]}}],
+            "template": {"metadata": {"name": "{{ team }}"}, "spec": {"compute": {"n": "{{ size }}"}}},
+        })),
+        &parent(),
+    );
+    assert_eq!(generated.children.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(generated.children["a"].spec["compute"]["n"], 1);
+    let shown: Vec<String> = generated.errors.iter().map(ToString::to_string).collect();
+    assert!(
+        shown[0].starts_with(
+            "generators[0].list.elements[1]: spec.compute.n: unknown variable \"size\""
+        ),
+        "{shown:?}"
+    );
+    assert!(
+        shown[1].starts_with(
+            "generators[0].list.elements[2]: metadata.name: unknown variable \"team\""
+        ),
+        "{shown:?}"
+    );
+    assert!(generated.kept.contains("b") && !generated.complete);
+}
+
+#[test]
+fn of_elements_with_one_name_none_wins_and_what_exists_is_kept() {
+    let before = all_live(&teams(&["a", "b", "c"]));
+    let changes = changes(&teams(&["a", "a", "b", "c"]), &before, None);
+    assert!(changes.create.is_empty() && changes.update.is_empty());
+    assert!(changes.prune.names.is_empty());
+    let generated = generate(&teams(&["a", "a", "b"]), &parent());
+    assert_eq!(generated.errors.len(), 2);
+    assert!(
+        generated
+            .errors
+            .iter()
+            .all(|e| e.reason == ErrorReason::DuplicateName)
+    );
+    assert!(generated.errors[0].message.contains("elements[1]"));
+    assert!(generated.errors[1].message.contains("elements[0]"));
+}
+
+#[test]
+fn a_template_with_a_key_of_another_tool_is_refused_once_and_prunes_nothing() {
+    let mut bad = teams(&["a", "b"]);
+    let template = bad.template.as_mut().unwrap();
+    template
+        .metadata
+        .annotations
+        .insert("argocd.argoproj.io/sync-wave".into(), "1".into());
+    let generated = generate(&bad, &parent());
+    assert_eq!(generated.errors.len(), 1);
+    assert!(
+        generated.errors[0]
+            .to_string()
+            .contains("argocd.argoproj.io/sync-wave")
+    );
+    let changes = changes(&bad, &all_live(&teams(&["a", "b"])), None);
+    assert!(
+        changes.create.is_empty() && changes.update.is_empty() && changes.prune.names.is_empty()
+    );
+}
+
+#[test]
+fn the_payload_names_its_parent_without_blocking_its_deletion() {
+    let child = generate(&teams(&["a"]), &parent()).children["a-app"].clone();
+    let body = payload(&child, &parent());
+    let owner = &body["metadata"]["ownerReferences"][0];
+    assert_eq!(owner["uid"], "parent-uid");
+    assert_eq!(owner["controller"], true);
+    assert!(owner.get("blockOwnerDeletion").is_none());
+    assert_eq!(body["metadata"]["labels"]["appofapps.dev/parent"], "fleet");
+    assert_eq!(
+        body["metadata"]["annotations"]["appofapps.dev/revision"],
+        child.revision
+    );
+    let digest = &body["metadata"]["annotations"]["appofapps.dev/applied-digest"];
+    assert_eq!(digest.as_str().unwrap().len(), 64);
+    assert_eq!(
+        *digest,
+        payload(&child, &parent())["metadata"]["annotations"]["appofapps.dev/applied-digest"]
+    );
+}
+
+#[test]
+fn what_was_applied_settles_and_a_hand_edit_or_a_dropped_field_is_put_right() {
+    let fleet = teams(&["a", "b"]);
+    let mut existing = all_live(&fleet);
+    existing[0].spec["serverDefault"] = json!(true);
+    existing[0]
+        .annotations
+        .insert("somebody/else".into(), "x".into());
+    let settled = changes(&fleet, &existing, None);
+    assert!(
+        settled.create.is_empty() && settled.update.is_empty() && settled.prune.names.is_empty()
+    );
+    existing[1].spec["compute"]["size"] = json!("XLarge");
+    assert_eq!(names(&changes(&fleet, &existing, None).update), ["b-app"]);
+    let mut dropped = fleet.clone();
+    dropped.defaults = None;
+    assert_eq!(
+        names(&changes(&dropped, &all_live(&fleet), None).update),
+        ["a-app", "b-app"]
+    );
+}
+
+#[test]
+fn a_child_of_somebody_else_is_refused_by_name_and_never_pruned() {
+    let fleet = teams(&["a", "b"]);
+    let mut existing = all_live(&teams(&["a", "x"]));
+    existing[0].owner = Some(Owner {
+        kind: "AppOfApps".into(),
+        name: "other".into(),
+        uid: "o".into(),
+        controller: true,
+    });
+    existing[1].owner = None;
+    let changes = changes(&fleet, &existing, None);
+    assert_eq!(names(&changes.create), ["b-app"]);
+    assert_eq!(changes.foreign.len(), 1);
+    assert!(changes.foreign[0].to_string().contains("AppOfApps other"));
+    assert!(changes.prune.names.is_empty());
+}
+
+#[test]
+fn a_child_that_still_goes_is_neither_written_nor_created() {
+    let fleet = teams(&["a"]);
+    let mut existing = all_live(&fleet);
+    existing[0].deleting = true;
+    let changes = changes(&fleet, &existing, None);
+    assert_eq!(changes.terminating, ["a-app"]);
+    assert!(changes.create.is_empty() && changes.update.is_empty());
+}
+
+#[test]
+fn one_that_left_is_pruned_and_two_of_five_wait_for_confirmation() {
+    let five = all_live(&teams(&["a", "b", "c", "d", "e"]));
+    assert_eq!(
+        pruned(&changes(&teams(&["a", "b", "c", "d"]), &five, None)),
+        ["e-app"]
+    );
+    let waiting = changes(&teams(&["a", "b", "c"]), &five, None);
+    assert!(pruned(&waiting).is_empty());
+    let shown = status(&waiting.prune).unwrap();
+    assert_eq!(
+        (shown.count, shown.names),
+        (2, vec!["d-app".to_owned(), "e-app".to_owned()])
+    );
+    let digest = shown.digest.unwrap();
+    assert_eq!(
+        pruned(&changes(&teams(&["a", "b", "c"]), &five, Some(&digest))),
+        ["d-app", "e-app"]
+    );
+    assert!(
+        pruned(&changes(&teams(&["a", "b"]), &five, Some(&digest))).is_empty(),
+        "an old confirmation was believed"
+    );
+}
+
+#[test]
+fn those_on_their_way_out_count_and_keep_the_confirmation_valid() {
+    let mut five = all_live(&teams(&["a", "b", "c", "d", "e"]));
+    five[4].deleting = true;
+    let waiting = changes(&teams(&["a", "b", "c"]), &five, None);
+    let Verdict::NeedsConfirmation { digest, .. } = &waiting.prune.verdict else {
+        panic!("{:?}", waiting.prune);
+    };
+    assert_eq!(
+        pruned(&changes(&teams(&["a", "b", "c"]), &five, Some(digest))),
+        ["d-app"]
+    );
+    five[3].deleting = true;
+    assert!(status(&changes(&teams(&["a", "b", "c"]), &five, None).prune).is_none());
+}
+
+#[test]
+fn an_empty_result_deletes_nothing_without_confirmation() {
+    let one = all_live(&teams(&["a"]));
+    let none = spec(json!({"apps": []}));
+    let waiting = changes(&none, &one, None);
+    assert!(pruned(&waiting).is_empty());
+    let digest = status(&waiting.prune).unwrap().digest.unwrap();
+    assert_eq!(pruned(&changes(&none, &one, Some(&digest))), ["a-app"]);
+}
+
+#[test]
+fn with_an_unknown_name_nothing_is_deleted_not_even_confirmed() {
+    let existing = all_live(&teams(&["a", "b"]));
+    let mut broken = teams(&["a"]);
+    broken.generators.as_mut().unwrap()[0]
+        .list
+        .as_mut()
+        .unwrap()
+        .elements
+        .push(Map::new());
+    let changes = changes(&broken, &existing, Some("anything"));
+    assert!(matches!(changes.prune.verdict, Verdict::Withheld { .. }));
+    assert!(status(&changes.prune).unwrap().digest.is_none());
+}
+
+#[test]
+fn the_budget_is_a_number_or_a_share_of_at_least_one() {
+    let ten: Vec<String> = (0..10).map(|n| format!("t{n}")).collect();
+    let ten: Vec<&str> = ten.iter().map(String::as_str).collect();
+    let existing = all_live(&teams(&ten));
+    for (budget, gone, allowed) in [
+        ("20%", 2, true),
+        ("20%", 3, false),
+        ("0", 1, false),
+        ("0%", 1, false),
+        ("3", 3, true),
+        ("5%", 1, true),
+        ("100%", 9, true),
+    ] {
+        let mut fleet = teams(&ten[gone..]);
+        fleet.prune = Some(serde_json::from_value(json!({"maxDeletions": budget})).unwrap());
+        assert_eq!(
+            pruned(&changes(&fleet, &existing, None)).len() == gone,
+            allowed,
+            "{budget} {gone}"
+        );
+    }
+}
+
+fn condition(kind: &str, status: &str, reason: &str) -> Condition {
+    Condition {
+        type_: kind.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message: "m".repeat(2000),
+        last_transition_time: Time("2026-01-01T00:00:00Z".parse().unwrap()),
+        observed_generation: Some(1),
+    }
+}
+
+#[test]
+fn the_summary_counts_and_names_the_worst() {
+    let fleet = teams(&["a", "b", "c", "d", "e"]);
+    let mut existing = all_live(&teams(&["a", "b", "c", "d", "x"]));
+    existing[0].conditions = vec![condition("Ready", "True", "Stopped")];
+    existing[1].conditions = vec![condition("Reconciling", "True", "ProgressingWithRetry")];
+    existing[2].conditions = vec![
+        condition("Stalled", "True", "AppCrashed"),
+        condition("Ready", "False", "AppCrashed"),
+    ];
+    existing[3].conditions = vec![condition("Ready", "True", "Running")];
+    existing[3].generation = 2;
+    existing[3]
+        .annotations
+        .insert("appofapps.dev/revision".into(), "old".into());
+    let (counts, failing) = summary(&generate(&fleet, &parent()), &existing, &parent());
+    assert_eq!(
+        counts,
+        FleetSummary {
+            desired: 5,
+            created: 4,
+            updated: 3,
+            ready: 1,
+            progressing: 2,
+            stalled: 1,
+            suspended: 0,
+            stopped: 1
+        }
+    );
+    assert_eq!(
+        failing.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
+        ["c-app", "b-app"]
+    );
+    assert!(failing[0].message.len() <= 256);
+}
+
+fn arb_teams() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec("[a-d]{1,2}", 0..8)
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_elements_changes_no_child(mut list in arb_teams(), seed in any::<u64>()) {
+        let straight = generate(&teams(&list.iter().map(String::as_str).collect::<Vec<_>>()), &parent());
+        let len = list.len();
+        if len > 1 {
+            let shift = (seed % len as u64) as usize;
+            list.rotate_left(shift);
+            list.swap(0, (seed / 7 % len as u64) as usize);
+        }
+        let turned = generate(&teams(&list.iter().map(String::as_str).collect::<Vec<_>>()), &parent());
+        prop_assert_eq!(straight.children, turned.children);
+        prop_assert_eq!(straight.kept, turned.kept);
+    }
+
+    #[test]
+    fn the_order_of_keys_changes_no_revision(keys in proptest::collection::btree_map("[a-z]{1,4}", 0i64..9, 1..6)) {
+        let forward: Map<String, Value> = keys.iter().map(|(k, v)| (k.clone(), json!({"v": v, "a": 1}))).collect();
+        let backward: Map<String, Value> = keys.iter().rev().map(|(k, v)| (k.clone(), json!({"a": 1, "v": v}))).collect();
+        let revision = |map: Map<String, Value>| {
+            let fleet = spec(json!({"apps": [{"name": "a", "spec": map}]}));
+            generate(&fleet, &parent()).children["a"].revision.clone()
+        };
+        prop_assert_eq!(revision(forward), revision(backward));
+    }
+
+    #[test]
+    fn prune_touches_only_our_own_within_its_budget(
+        before in arb_teams(),
+        after in arb_teams(),
+        foreign in proptest::collection::vec(any::<bool>(), 8),
+        budget in 0usize..4,
+    ) {
+        let before: Vec<String> = before.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut existing = all_live(&teams(&before.iter().map(String::as_str).collect::<Vec<_>>()));
+        for (view, foreign) in existing.iter_mut().zip(&foreign) {
+            if *foreign {
+                view.owner = None;
+            }
+        }
+        let mut fleet = teams(&after.iter().map(String::as_str).collect::<Vec<_>>());
+        fleet.prune = Some(serde_json::from_value(json!({"maxDeletions": budget.to_string()})).unwrap());
+        let changes = changes(&fleet, &existing, None);
+        let gone = changes.prune.allowed();
+        prop_assert!(gone.len() <= budget);
+        for one in gone {
+            let view = existing.iter().find(|view| view.uid == one.uid).unwrap();
+            prop_assert!(is_ours(view, "parent-uid"));
+            let asked = after.iter().any(|team| *team == one.name.trim_end_matches("-app"));
+            prop_assert!(!asked);
+        }
+        prop_assert!(!after.is_empty() || gone.is_empty());
+    }
+
+    #[test]
+    fn applying_the_changes_settles(before in arb_teams(), after in arb_teams()) {
+        let before: BTreeSet<String> = before.into_iter().collect();
+        let after: BTreeSet<String> = after.into_iter().collect();
+        let fleet = teams(&after.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut existing = all_live(&teams(&before.iter().map(String::as_str).collect::<Vec<_>>()));
+        let first = changes(&fleet, &existing, None);
+        existing.extend(first.create.iter().map(live));
+        let second = changes(&fleet, &existing, None);
+        prop_assert!(second.create.is_empty() && second.update.is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! What JSON values mean to each other: merged, hashed, contained.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// `over` on top of `base`: objects are merged, everything else replaces.
+pub(super) fn merge(base: &Value, over: &Value) -> Value {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            let mut merged = base.clone();
+            for (key, value) in over {
+                let value = match base.get(key) {
+                    Some(below) => merge(below, value),
+                    None => value.clone(),
+                };
+                merged.insert(key.clone(), value);
+            }
+            Value::Object(merged)
+        }
+        (_, over) => over.clone(),
+    }
+}
+
+/// Without members that are null: the API server drops them, so they would differ for ever. That also lets a child
+/// take back a default by setting it to null.
+pub(super) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key, without_nulls(value)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}
+
+/// sha256 of the value with its keys in order, as lower-case hex.
+pub(super) fn digest(value: &Value) -> String {
+    let mut text = String::new();
+    write(value, &mut text);
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether serde_json keeps the order of keys depends on features that any crate may switch on, so it is not relied on.
+fn write(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push('{');
+            for (n, key) in keys.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write(&map[key], out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                write(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// Whether `live` holds everything that `wish` says. What the API server added (defaults) is no difference; items of
+/// lists are compared one by one.
+pub(super) fn holds(live: &Value, wish: &Value) -> bool {
+    match (live, wish) {
+        (Value::Object(live), Value::Object(wish)) => contains(live, wish),
+        (Value::Array(live), Value::Array(wish)) => {
+            live.len() == wish.len() && live.iter().zip(wish).all(|(l, w)| holds(l, w))
+        }
+        (Value::Number(live), Value::Number(wish)) => {
+            live == wish || live.as_f64() == wish.as_f64()
+        }
+        (live, wish) => live == wish,
+    }
+}
+
+fn contains(live: &Map<String, Value>, wish: &Map<String, Value>) -> bool {
+    wish.iter()
+        .all(|(key, value)| live.get(key).is_some_and(|found| holds(found, value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objects_merge_while_lists_and_scalars_replace() {
+        let base =
+            json!({"compute": {"size": "Medium", "min": 1}, "scopes": ["a", "b"], "x": {"y": 1}});
+        let over = json!({"compute": {"size": "Large"}, "scopes": ["c"], "x": 2, "new": true});
+        assert_eq!(
+            merge(&base, &over),
+            json!({"compute": {"size": "Large", "min": 1}, "scopes": ["c"], "x": 2, "new": true})
+        );
+    }
+
+    #[test]
+    fn a_null_takes_a_default_back() {
+        let merged = merge(
+            &json!({"a": 1, "b": {"c": 1, "d": 2}}),
+            &json!({"a": null, "b": {"c": null}}),
+        );
+        assert_eq!(without_nulls(merged), json!({"b": {"d": 2}}));
+    }
+
+    #[test]
+    fn what_the_server_added_is_no_difference_but_a_changed_leaf_is() {
+        let live = json!({"a": {"b": 1, "default": true}, "l": [{"n": 1, "d": 0}]});
+        assert!(holds(&live, &json!({"a": {"b": 1}, "l": [{"n": 1.0}]})));
+        assert!(!holds(&live, &json!({"a": {"b": 2}})));
+        assert!(!holds(&live, &json!({"l": []})));
+        assert!(!holds(&live, &json!({"c": 1})));
+    }
+}

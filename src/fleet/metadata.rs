@@ -1,0 +1,122 @@
+//! Which names, labels and annotations a child may have.
+
+use std::collections::BTreeMap;
+
+/// Keys by which other tools find, track or own objects, or by which this operator does.
+fn owner_of(key: &str) -> Option<&'static str> {
+    if matches!(
+        key,
+        "app.kubernetes.io/instance" | "app.kubernetes.io/managed-by"
+    ) {
+        return Some("Argo CD and Helm");
+    }
+    let (prefix, _) = key.split_once('/')?;
+    match prefix {
+        "appofapps.dev" => Some("this operator"),
+        "argocd.argoproj.io" | "notifications.argoproj.io" => Some("Argo CD"),
+        "kubectl.kubernetes.io" => Some("kubectl"),
+        "kustomize.toolkit.fluxcd.io" | "helm.toolkit.fluxcd.io" | "reconcile.fluxcd.io" => {
+            Some("Flux")
+        }
+        "helm.sh" | "meta.helm.sh" => Some("Helm"),
+        _ if prefix.ends_with(".argocd.argoproj.io") => Some("Argo CD"),
+        _ => None,
+    }
+}
+
+/// The first key that a template must not set, with what is wrong about it.
+pub(super) fn refused_key(keys: &BTreeMap<String, String>) -> Option<(String, String)> {
+    keys.keys().find_map(|key| {
+        let why = match owner_of(key) {
+            Some(owner) => format!("{key:?} belongs to {owner}; leave it out"),
+            None if !is_qualified(key) => {
+                format!("{key:?} is no valid key; write it like \"team\" or \"example.com/team\"")
+            }
+            None => return None,
+        };
+        Some((key.clone(), why))
+    })
+}
+
+/// A DNS subdomain, as the API server wants it.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 253 && name.split('.').all(is_dns_label)
+}
+
+fn is_dns_label(label: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !label.is_empty()
+        && label.chars().all(inner)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+pub(super) fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_short_name(value)
+}
+
+fn is_short_name(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    name.len() <= 63
+        && name.starts_with(edge)
+        && name.ends_with(edge)
+        && name
+            .chars()
+            .all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
+}
+
+fn is_qualified(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((prefix, name)) => is_name(prefix) && is_short_name(name),
+        None => is_short_name(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(key: &str) -> bool {
+        refused_key(&BTreeMap::from([(key.to_owned(), String::new())])).is_some()
+    }
+
+    #[test]
+    fn keys_of_other_tools_are_refused_and_those_of_users_are_not() {
+        for key in [
+            "appofapps.dev/parent",
+            "argocd.argoproj.io/sync-wave",
+            "x.argocd.argoproj.io/y",
+            "notifications.argoproj.io/subscribe",
+            "kubectl.kubernetes.io/last-applied-configuration",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+            "kustomize.toolkit.fluxcd.io/name",
+            "helm.toolkit.fluxcd.io/name",
+            "reconcile.fluxcd.io/requestedAt",
+            "helm.sh/resource-policy",
+            "meta.helm.sh/release-name",
+            "bad key",
+            "/x",
+        ] {
+            assert!(refused(key), "{key} was accepted");
+        }
+        for key in [
+            "team",
+            "app.kubernetes.io/name",
+            "example.com/team",
+            "myargocd.argoproj.io/x",
+        ] {
+            assert!(!refused(key), "{key} was refused");
+        }
+    }
+
+    #[test]
+    fn names_are_dns_subdomains() {
+        for good in ["a", "sales-dashboard", "a.b-c", "1"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "A", "a_b", "-a", "a-", "a..b", "a b", &"a".repeat(254)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

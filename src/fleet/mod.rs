@@ -1,0 +1,25 @@
+//! Floor 1: from a parent's spec to its children, and from what exists to what has to change. Pure: no I/O, and the
+//! same input gives the same output, whatever the order of elements and maps.
+//!
+//! Specs of children are JSON here: which fields a child has is judged by its own CRD, when it is written.
+
+mod generate;
+mod inventory;
+mod json;
+mod metadata;
+mod prune;
+mod summary;
+mod template;
+
+pub use generate::{Child, ElementError, ErrorReason, Generated, generate};
+pub use inventory::{Changes, Refusal, diff, is_ours, payload};
+pub use prune::{Candidate, Prune, Verdict, status as prune_status};
+pub use summary::summary;
+
+/// The object that generates the children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    pub name: String,
+    pub namespace: String,
+    pub uid: String,
+}

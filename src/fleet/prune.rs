@@ -1,0 +1,138 @@
+//! Which children may be deleted because nobody asks for them any more, and the guard against deleting too many.
+
+use serde_json::json;
+
+use super::Parent;
+use super::generate::Generated;
+use super::inventory::is_ours;
+use super::json::digest;
+use crate::api::app_of_apps::PruneStatus;
+use crate::api::row::ChildView;
+
+const SHOWN: usize = 100;
+
+/// Children that left the wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// Not being deleted yet; by name
+    pub candidates: Vec<Candidate>,
+    /// Of all that go, also those being deleted; by name
+    pub names: Vec<String>,
+    pub verdict: Verdict,
+}
+
+/// A DELETE carries uid and resourceVersion, so that it can't hit a namesake or a child that changed hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The candidates may be deleted; there may be none
+    Allowed,
+    /// None is, until `confirm-prune` quotes the digest
+    NeedsConfirmation { digest: String, why: String },
+    /// None is, and a confirmation would not help
+    Withheld { why: String },
+}
+
+impl Prune {
+    /// What may be deleted now.
+    pub fn allowed(&self) -> &[Candidate] {
+        match self.verdict {
+            Verdict::Allowed => &self.candidates,
+            Verdict::NeedsConfirmation { .. } | Verdict::Withheld { .. } => &[],
+        }
+    }
+}
+
+pub(super) fn plan(
+    generated: &Generated,
+    existing: &[ChildView],
+    parent: &Parent,
+    max_deletions: &str,
+    confirm: Option<&str>,
+) -> Prune {
+    let ours = || existing.iter().filter(|view| is_ours(view, &parent.uid));
+    let asked = |view: &ChildView| {
+        generated.children.contains_key(&view.name) || generated.kept.contains(&view.name)
+    };
+    let mut going: Vec<&ChildView> = ours().filter(|view| !asked(view)).collect();
+    going.sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
+    let candidates: Vec<Candidate> = going
+        .iter()
+        .filter(|view| !view.deleting)
+        .map(|view| Candidate {
+            name: view.name.clone(),
+            uid: view.uid.clone(),
+            resource_version: view.resource_version.clone(),
+        })
+        .collect();
+    let wanted = generated.children.keys().chain(
+        generated
+            .kept
+            .iter()
+            .filter(|name| !generated.children.contains_key(*name)),
+    );
+    let base = wanted.count() + going.len();
+    let verdict = if candidates.is_empty() {
+        Verdict::Allowed
+    } else if !generated.complete {
+        Verdict::Withheld {
+            why: "the name of an element is unknown, and any of these children could be its own; mend the element first"
+                .to_owned(),
+        }
+    } else {
+        let limit = limit(max_deletions, base);
+        let empty = generated.children.is_empty() && generated.kept.is_empty();
+        // Those on their way out are part of the digest, or a confirmation would lose its force with the first DELETE.
+        let pairs: Vec<_> = going.iter().map(|view| (&view.name, &view.uid)).collect();
+        let digest = digest(&json!(pairs));
+        if confirm == Some(digest.as_str()) || (!empty && going.len() <= limit) {
+            Verdict::Allowed
+        } else {
+            let why = if empty {
+                "the spec asks for no child at all".to_owned()
+            } else {
+                format!(
+                    "{} of {base} children would go, at most {limit} may at once (maxDeletions {max_deletions})",
+                    going.len()
+                )
+            };
+            Verdict::NeedsConfirmation { digest, why }
+        }
+    };
+    Prune {
+        candidates,
+        names: going.iter().map(|view| view.name.clone()).collect(),
+        verdict,
+    }
+}
+
+/// How many of `base` may go: `3`, or `20%` rounded down and at least 1. What can't be read allows none.
+fn limit(text: &str, base: usize) -> usize {
+    match text.strip_suffix('%') {
+        None => text.parse().unwrap_or(0),
+        Some(share) => match share.parse::<usize>() {
+            Ok(0) | Err(_) => 0,
+            Ok(share) => (base.saturating_mul(share.min(100)) / 100).max(1),
+        },
+    }
+}
+
+/// What the status shows while deletions wait.
+pub fn status(prune: &Prune) -> Option<PruneStatus> {
+    let digest = match &prune.verdict {
+        Verdict::Allowed => return None,
+        Verdict::NeedsConfirmation { digest, .. } => Some(digest.clone()),
+        Verdict::Withheld { .. } => None,
+    };
+    Some(PruneStatus {
+        count: i32::try_from(prune.names.len()).unwrap_or(i32::MAX),
+        names: prune.names.iter().take(SHOWN).cloned().collect(),
+        digest,
+    })
+}

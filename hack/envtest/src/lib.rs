@@ -34,7 +34,7 @@ pub use environment::{Environment, EnvironmentError, IDENTITY, WORKSPACE};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};
 pub use process::{Process, ProcessError};
-pub use programs::{Operator, OperatorOptions, ProgramError, Sim, SimOptions};
+pub use programs::{Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions};
 pub use show::describe;
 pub use testing::{cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out};
 

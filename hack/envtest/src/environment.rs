@@ -18,6 +18,8 @@ use crate::programs::{Operator, OperatorOptions, ProgramError, Sim, SimOptions};
 pub const WORKSPACE: &str = "playground";
 /// Who the operator is in the fake workspace.
 pub const IDENTITY: &str = "operator@example.com";
+/// A user whom nobody gave anything.
+pub const STRANGER: &str = "stranger@example.com";
 /// Calls a second that the DatabricksWorkspace allows: so many that time, not the limiter, is what is seen.
 const LIMIT: u32 = 600;
 const GRACE: Duration = Duration::from_secs(5);
@@ -65,7 +67,9 @@ impl Environment {
         let token = format!("dapi{:016x}{:016x}", ports::random(), ports::random());
 
         let seed = folder.join("seed.yaml");
-        std::fs::write(&seed, SEED).map_err(files("write", seed.clone()))?;
+        // Groups `users` and `admins` always exist.
+        std::fs::write(&seed, format!("users: [{STRANGER}]\nwarehouses: [wh-1]\n"))
+            .map_err(files("write", seed.clone()))?;
         let mut options = SimOptions::new(&token, IDENTITY, folder.join("databricks-sim.log"));
         options.time_scale = time_scale;
         options.any_source = true;
@@ -144,9 +148,3 @@ fn files(action: &'static str, path: PathBuf) -> impl FnOnce(std::io::Error) -> 
         source,
     }
 }
-
-/// What the fake workspace knows beside the operator's own identity.
-const SEED: &str = "\
-groups: [users]
-warehouses: [wh-1]
-";

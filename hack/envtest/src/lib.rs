@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 pub use binaries::{Binaries, BinariesError, Build};
 pub use cluster::{Cluster, ClusterError, ClusterOptions};
-pub use environment::{Environment, EnvironmentError, IDENTITY, WORKSPACE};
+pub use environment::{Environment, EnvironmentError, IDENTITY, STRANGER, WORKSPACE};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};
 pub use process::{Process, ProcessError};

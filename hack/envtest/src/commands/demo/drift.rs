@@ -1,12 +1,10 @@
 //! Somebody else's changes in the fake workspace, and what the workspace then holds.
 
-use envtest::{Environment, Sim};
+use envtest::{Environment, STRANGER, Sim};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::Trouble;
-
-const STRANGER: &str = "stranger@example.com";
 
 /// One change that nobody declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,10 @@ pub mod fleet;
 
 pub mod engine;
 
+pub mod worlds;
+
 pub mod kinds;
+
+pub mod serve;
 
 pub mod cli;

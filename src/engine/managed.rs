@@ -4,23 +4,17 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::core::object::HasStatus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::events::Note;
 use super::fold::Verdict;
+use super::index::Ref;
 use super::plan::{Fate, Plan, Wish};
-use crate::api::names::ObjectName;
 use crate::api::status::{Fact, Reason, Status};
-
-/// Something that an object refers to; whatever happens to it wakes the object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ref {
-    Workspace(ObjectName),
-    /// An app by its name in the workspaces; of all claimants of one name one wins.
-    RemoteApp(String),
-}
 
 /// A failure as the loop treats it, whatever its type was.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +23,6 @@ pub struct Trouble {
     /// Names the field, the value and the way out; never a secret.
     pub message: String,
     pub fate: Fate,
-    /// The write may have been carried out although it failed.
-    pub ambiguous: bool,
 }
 
 impl Trouble {
@@ -39,16 +31,23 @@ impl Trouble {
             reason,
             message: message.into(),
             fate,
-            ambiguous: false,
         }
     }
 }
 
+/// One remote write. `Display` says what is done and to which fields, never a value.
+pub trait Step: Display + Debug + Clone + Send + Sync {
+    /// The verb of logs, events and metrics: of a closed set, without names or values.
+    fn verb(&self) -> &'static str;
+    /// The fields that the write changes; empty when it makes or removes the whole.
+    fn fields(&self) -> Vec<&'static str>;
+}
+
 /// Everything a plan is made of, besides the object itself.
 #[derive(Debug)]
-pub struct Inputs<'a, O, M> {
-    pub seen: &'a O,
-    pub memory: &'a M,
+pub struct Inputs<'a, K: Managed + ?Sized> {
+    pub seen: &'a K::Observed,
+    pub memory: &'a K::Memory,
     /// Wall time of this pass.
     pub at: Timestamp,
     /// Service seconds that pass in one second of wall time.
@@ -62,15 +61,21 @@ pub struct Outcome<'a, K: Managed> {
     /// What was remembered before the pass, with what was written ahead in it.
     pub memory: &'a K::Memory,
     pub details: &'a K::Details,
+    pub before: &'a [Condition],
     pub seen: Option<&'a K::Observed>,
     pub plan: &'a Plan<K::Step>,
     /// The steps that were carried out, and what their answers proved.
     pub done: &'a [(K::Step, K::Effect)],
+    /// What failed: the opening, the look, or the last of the failed steps. Its fate has passed the grace.
     pub trouble: Option<&'a Trouble>,
     pub at: Timestamp,
     pub wish: Wish,
     /// The object was never reported on before.
     pub first: bool,
+    /// The spec differs from the one last reported on.
+    pub changed: bool,
+    /// Nothing was acted on, however the plan looks.
+    pub held: bool,
 }
 
 /// What a pass found, as the kind sees it.
@@ -81,6 +86,8 @@ pub struct Report<K: Managed> {
     pub aspects: Vec<Fact>,
     pub memory: K::Memory,
     pub details: K::Details,
+    /// Worth an event beside those of the conditions' own transitions.
+    pub notes: Vec<Note>,
 }
 
 /// One kind. `observe` only reads, `act` makes one write, everything else is pure.
@@ -100,33 +107,36 @@ pub trait Managed:
     /// What this object acts on.
     type World: Send + Sync;
     type Observed: Debug + Send + Sync;
-    type Step: Display + Debug + Clone + Send + Sync;
+    type Step: Step;
     type Effect: Debug + Send + Sync;
     type Memory: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
     type Details: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
 
-    /// The kind as a metric's label.
-    const KIND_LABEL: &'static str;
+    /// The kind's name, as a metric's label and in the index.
+    const KIND: &'static str;
 
-    /// The step's name in logs and metrics: of a closed set, without names or values.
-    fn verb(step: &Self::Step) -> &'static str;
-    /// What the object refers to.
+    /// What the object refers to; whatever happens to it wakes the object.
     fn refs(&self) -> Vec<Ref>;
     /// `spec.suspend`, for kinds that have it.
     fn suspended(&self) -> bool;
-    /// From the reference in the spec to a connection that can be used.
+    /// True if nothing outside the object can be its own, so that it may go without a look.
+    fn owns_nothing(memory: &Self::Memory) -> bool;
+    /// From the references in the spec to what the object acts on.
     fn open(
         &self,
         hub: &Self::Hub,
         wish: Wish,
     ) -> impl Future<Output = Result<Self::World, Trouble>> + Send;
+    /// Reads only. `changed`: the spec differs from the one last reported on.
     fn observe(
         &self,
         memory: &Self::Memory,
         world: &Self::World,
         wish: Wish,
+        changed: bool,
     ) -> impl Future<Output = Result<Self::Observed, Trouble>> + Send;
-    fn plan(&self, inputs: &Inputs<'_, Self::Observed, Self::Memory>) -> Plan<Self::Step>;
+    /// Pure: lists only steps that are legal now.
+    fn plan(&self, inputs: &Inputs<'_, Self>) -> Plan<Self::Step>;
     /// The memory to store before the step is carried out, for steps whose answer must not get lost.
     fn ahead(
         &self,
@@ -134,10 +144,12 @@ pub trait Managed:
         memory: &Self::Memory,
         at: Timestamp,
     ) -> Option<Self::Memory>;
+    /// One remote write, and what its answer proved.
     fn act(
         &self,
         step: &Self::Step,
         world: &Self::World,
     ) -> impl Future<Output = Result<Self::Effect, Trouble>> + Send;
+    /// Pure: from what a pass found to what is said of it.
     fn report(&self, outcome: &Outcome<'_, Self>) -> Report<Self>;
 }

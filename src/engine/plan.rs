@@ -89,6 +89,9 @@ pub enum Fate {
     Retry,
     /// Try again after this long.
     After(Duration),
+    /// Something referred to does not exist. Things applied together arrive in any order, so it only counts as stalled
+    /// once the grace is over; looked at again every `recheck`.
+    Missing { recheck: Duration },
     /// Needs a change: of the spec, policy or credentials (no recheck), or of the remote (looked at again then).
     Stalled { recheck: Option<Duration> },
 }
@@ -99,6 +102,16 @@ pub enum Seen<T> {
     Looked(T),
     /// Keeps its condition and plans nothing.
     NotLooked,
+}
+
+impl<T> Seen<T> {
+    /// The value, if there was a look.
+    pub fn looked(&self) -> Option<&T> {
+        match self {
+            Self::Looked(value) => Some(value),
+            Self::NotLooked => None,
+        }
+    }
 }
 
 /// What the object's own existence asks for.

@@ -3,13 +3,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use super::events::{Events, Note, transitions};
 use super::fold::{self, Hold};
-use super::managed::{Inputs, Managed, Outcome, Trouble};
+use super::grace::Grace;
+use super::managed::{Inputs, Managed, Outcome, Step, Trouble};
 use super::plan::{Fate, Plan, Wish};
-use super::store::Store;
+use super::store::{Store, newer};
+use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
 use crate::api::{FINALIZER, annotation};
 use crate::telemetry::metrics::PassResult;
@@ -23,8 +27,12 @@ const BACKOFF_LAST: Duration = Duration::from_secs(600);
 /// What the loop remembers of one object between passes.
 struct Known<K: Managed> {
     status: Status<K::Memory, K::Details>,
+    /// Resource version of our own last write.
     version: Option<String>,
+    /// Our finalizer as of that write.
+    finalizer: bool,
     failures: u32,
+    grace: Grace,
 }
 
 impl<K: Managed> Clone for Known<K> {
@@ -32,45 +40,62 @@ impl<K: Managed> Clone for Known<K> {
         Self {
             status: self.status.clone(),
             version: self.version.clone(),
+            finalizer: self.finalizer,
             failures: self.failures,
+            grace: self.grace.clone(),
         }
     }
 }
 
+/// What one pass came to.
+struct Pass<K: Managed> {
+    seen: Option<K::Observed>,
+    plan: Plan<K::Step>,
+    done: Vec<(K::Step, K::Effect)>,
+    trouble: Option<Trouble>,
+}
+
 /// Everything that passes over objects of one kind share.
 pub struct Reconciler<K: Managed> {
-    pub hub: Arc<K::Hub>,
+    hub: Arc<K::Hub>,
     store: Store<K>,
     clock: Clock,
     metrics: Metrics,
+    events: Events,
     /// By uid.
     known: Mutex<HashMap<String, Known<K>>>,
 }
 
 impl<K: Managed> Reconciler<K> {
-    pub fn new(client: kube::Client, hub: Arc<K::Hub>, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(
+        client: kube::Client,
+        hub: Arc<K::Hub>,
+        clock: Clock,
+        metrics: Metrics,
+        events: Events,
+    ) -> Self {
         Self {
             hub,
             store: Store::new(client),
             clock,
             metrics,
+            events,
             known: Mutex::default(),
         }
     }
 
-    /// One pass. Returns the wire time until the next one, if no event comes before; `None` waits for an event.
+    /// One pass. Returns the wire time until the next one; `None`: when something wakes the object.
     pub async fn pass(&self, object: &K) -> Option<Duration> {
         let began = Instant::now();
         let uid = object.uid().unwrap_or_default();
-        let result = self.try_pass(object, &uid).await;
-        let (next, outcome) = match result {
-            Ok(next) => next,
+        let (next, result) = match self.try_pass(object, &uid).await {
+            Ok(outcome) => outcome,
             Err(trouble) => {
-                warn!(kind = %K::kind(&()), object = %object.name_any(), namespace = object.namespace(), "{}", trouble.message);
+                warn!(kind = K::KIND, object = %name_of(object), "{}", trouble.message);
                 (Some(self.backoff(&uid)), PassResult::Retrying)
             }
         };
-        self.metrics.pass(K::KIND_LABEL, outcome, began.elapsed());
+        self.metrics.pass(K::KIND, result, began.elapsed());
         next.map(|service| self.clock.wire(service))
     }
 
@@ -80,169 +105,288 @@ impl<K: Managed> Reconciler<K> {
         object: &K,
         uid: &str,
     ) -> Result<(Option<Duration>, PassResult), Trouble> {
+        let gone = Ok((None, PassResult::Settled));
         let deleting = object.meta().deletion_timestamp.is_some();
-        if deleting && !object.finalizers().iter().any(|f| f == FINALIZER) {
-            self.forget(uid);
-            return Ok((None, PassResult::Settled));
-        }
-        let mut known = match self.remembered(uid) {
-            Some(known) => known,
-            // What an earlier process wrote last may not have reached our cache yet.
-            None => match self.store.live(object).await? {
-                None => return Ok((None, PassResult::Settled)),
-                Some(live) => Known {
-                    status: live.status().cloned().unwrap_or_else(unseen),
-                    version: live.resource_version(),
-                    failures: 0,
-                },
-            },
+        let Some(mut known) = self.known(object, uid).await? else {
+            return gone;
         };
-        let wish = if deleting { Wish::Deleting } else { Wish::Live };
-        let at = self.clock.now();
-        let hold = hold(object).filter(|_| !deleting);
-        let mut plan = Plan::default();
-        let (mut seen, mut done, mut trouble) = (None, Vec::new(), None);
-        match object.open(&self.hub, wish).await {
-            Err(e) => trouble = Some(e),
-            Ok(world) => match object.observe(&known.status.memory, &world, wish).await {
-                Err(e) => trouble = Some(e),
-                Ok(observed) => {
-                    plan = object.plan(&Inputs {
-                        seen: &observed,
-                        memory: &known.status.memory,
-                        at,
-                        scale: self.clock.scale(),
-                        wish,
-                    });
-                    seen = Some(observed);
-                    if hold.is_none() {
-                        if !deleting && !object.finalizers().iter().any(|f| f == FINALIZER) {
-                            known.version =
-                                self.store.add_finalizer(object).await?.resource_version();
-                        }
-                        for step in &plan.steps {
-                            if let Some(memory) = object.ahead(step, &known.status.memory, at) {
-                                known.status.memory = memory;
-                                self.write(object, &mut known).await?;
-                                self.remember(uid, &known);
-                            }
-                            info!(kind = %K::kind(&()), object = %object.name_any(), namespace = object.namespace(), %step, "acting");
-                            match object.act(step, &world).await {
-                                Ok(effect) => {
-                                    self.metrics.write(K::KIND_LABEL, K::verb(step));
-                                    done.push((step.clone(), effect));
-                                }
-                                // The other lanes go on: a refused setting must not keep a grant from being repaired.
-                                Err(e) => trouble = Some(e),
-                            }
-                        }
-                    }
-                }
-            },
+        let holds_finalizer = if newer(
+            known.version.as_deref(),
+            object.resource_version().as_deref(),
+        ) {
+            known.finalizer
+        } else {
+            object.finalizers().iter().any(|f| f == FINALIZER)
+        };
+        if deleting && (!holds_finalizer || self.given_up(object).await) {
+            if holds_finalizer {
+                self.store.remove_finalizer(object).await?;
+            }
+            self.forget(uid);
+            return gone;
         }
-        if deleting && trouble.is_none() && plan.is_settled() && seen.is_some() {
+        if deleting && K::owns_nothing(&known.status.memory) {
             self.store.remove_finalizer(object).await?;
             self.forget(uid);
-            return Ok((None, PassResult::Settled));
+            return gone;
         }
-        let report = object.report(&Outcome {
-            memory: &known.status.memory,
-            details: &known.status.details,
-            seen: seen.as_ref(),
-            plan: &plan,
-            done: &done,
-            trouble: trouble.as_ref(),
-            at,
-            wish,
-            first: known.status.observed_generation < 0,
-        });
-        let generation = object.meta().generation.unwrap_or_default();
-        let status = Status {
-            observed_generation: generation,
-            conditions: fold::conditions(
-                &known.status.conditions,
-                &report.verdict,
-                hold.as_ref(),
-                &report.aspects,
-                generation,
-                at,
-            ),
-            memory: report.memory,
-            details: report.details,
-        };
-        let changed = status != known.status || object.status().is_none();
-        known.status = status;
-        if changed {
-            self.write(object, &mut known).await?;
+        let hold = hold(object).filter(|_| !deleting);
+        if !deleting && !holds_finalizer && hold.is_none() {
+            known.version = self.store.add_finalizer(object).await?.resource_version();
+            known.finalizer = true;
+            self.remember(uid, &known);
         }
-        let (next, result) = self.next(
-            &plan,
-            trouble.as_ref(),
-            &mut known,
-            !done.is_empty(),
-            hold.is_some(),
-        );
+        let wish = if deleting { Wish::Deleting } else { Wish::Live };
+        let at = self.clock.now();
+        let pass = self
+            .act(object, uid, &mut known, wish, hold.is_some(), at)
+            .await?;
+        if deleting
+            && pass.trouble.is_none()
+            && pass.seen.is_some()
+            && pass.done.is_empty()
+            && pass.plan.is_settled()
+        {
+            self.store.remove_finalizer(object).await?;
+            self.forget(uid);
+            return gone;
+        }
+        let (next, result) = self.next(&pass, &mut known, hold.is_some());
+        self.say(object, &mut known, &pass, wish, hold.as_ref(), at)
+            .await?;
         self.remember(uid, &known);
         Ok((next, result))
     }
 
+    /// Open, observe, plan, act.
+    async fn act(
+        &self,
+        object: &K,
+        uid: &str,
+        known: &mut Known<K>,
+        wish: Wish,
+        held: bool,
+        at: Timestamp,
+    ) -> Result<Pass<K>, Trouble> {
+        let mut pass = Pass {
+            seen: None,
+            plan: Plan::default(),
+            done: Vec::new(),
+            trouble: None,
+        };
+        let changed = object.meta().generation != Some(known.status.observed_generation);
+        let world = match object.open(&self.hub, wish).await {
+            Ok(world) => world,
+            Err(trouble) => return Ok(self.judged(pass, Some(trouble), known)),
+        };
+        let seen = match object
+            .observe(&known.status.memory, &world, wish, changed)
+            .await
+        {
+            Ok(seen) => seen,
+            Err(trouble) => return Ok(self.judged(pass, Some(trouble), known)),
+        };
+        pass.plan = object.plan(&Inputs {
+            seen: &seen,
+            memory: &known.status.memory,
+            at,
+            scale: self.clock.scale(),
+            wish,
+        });
+        pass.seen = Some(seen);
+        let mut trouble = None;
+        if !held {
+            for step in &pass.plan.steps {
+                if let Some(memory) = object.ahead(step, &known.status.memory, at) {
+                    known.status.memory = memory;
+                    self.write(object, known).await?;
+                    self.remember(uid, known);
+                }
+                info!(kind = K::KIND, object = %name_of(object), %step, "acting");
+                match object.act(step, &world).await {
+                    Ok(effect) => {
+                        self.metrics.write(K::KIND, step.verb());
+                        pass.done.push((step.clone(), effect));
+                    }
+                    // The other lanes go on: a refused setting must not keep a grant from being repaired.
+                    Err(failure) => {
+                        warn!(kind = K::KIND, object = %name_of(object), %step, reason = %failure.reason, "{}", failure.message);
+                        trouble = Some(failure);
+                    }
+                }
+            }
+        }
+        Ok(self.judged(pass, trouble, known))
+    }
+
+    /// The grace for missing references, over the trouble and the plan's refusals alike.
+    fn judged(&self, mut pass: Pass<K>, trouble: Option<Trouble>, known: &mut Known<K>) -> Pass<K> {
+        let now = Instant::now();
+        let before = &known.status.conditions;
+        let mut missing = false;
+        let mut judge = |fate: &mut Fate, reason: Reason| {
+            missing |= matches!(fate, Fate::Missing { .. });
+            *fate = known.grace.judge(*fate, reason, before, now, self.clock);
+        };
+        pass.trouble = trouble.map(|mut trouble| {
+            judge(&mut trouble.fate, trouble.reason);
+            trouble
+        });
+        for refusal in &mut pass.plan.refusals {
+            judge(&mut refusal.fate, refusal.reason);
+        }
+        if !missing {
+            known.grace.clear();
+        }
+        pass
+    }
+
+    /// Report, fold, and the one status patch if anything changed.
+    async fn say(
+        &self,
+        object: &K,
+        known: &mut Known<K>,
+        pass: &Pass<K>,
+        wish: Wish,
+        hold: Option<&Hold>,
+        at: Timestamp,
+    ) -> Result<(), Trouble> {
+        let generation = object.meta().generation.unwrap_or_default();
+        let report = object.report(&Outcome {
+            memory: &known.status.memory,
+            details: &known.status.details,
+            before: &known.status.conditions,
+            seen: pass.seen.as_ref(),
+            plan: &pass.plan,
+            done: &pass.done,
+            trouble: pass.trouble.as_ref(),
+            at,
+            wish,
+            first: known.status.observed_generation < 0,
+            changed: generation != known.status.observed_generation,
+            held: hold.is_some(),
+        });
+        let conditions = fold::conditions(
+            &known.status.conditions,
+            &report.verdict,
+            hold,
+            &report.aspects,
+            generation,
+            at,
+        );
+        let status = Status {
+            observed_generation: generation,
+            conditions,
+            memory: report.memory,
+            details: report.details,
+        };
+        let mut notes = report.notes;
+        notes.extend(transitions(&known.status.conditions, &status.conditions));
+        if status != known.status {
+            known.status = status;
+            self.write(object, known).await?;
+        }
+        self.events.publish(object, &notes).await;
+        Ok(())
+    }
+
     fn next(
         &self,
-        plan: &Plan<K::Step>,
-        trouble: Option<&Trouble>,
+        pass: &Pass<K>,
         known: &mut Known<K>,
-        acted: bool,
         held: bool,
     ) -> (Option<Duration>, PassResult) {
-        if let Some(trouble) = trouble {
-            return match trouble.fate {
-                Fate::Retry => {
-                    known.failures = known.failures.saturating_add(1);
-                    (Some(pause(known.failures)), PassResult::Retrying)
-                }
-                Fate::After(service) => (Some(service), PassResult::Retrying),
-                Fate::Stalled { recheck } => (recheck, PassResult::Stalled),
-            };
+        if let Some(trouble) = &pass.trouble {
+            return self.after(trouble.fate, known);
         }
         known.failures = 0;
         if held {
             return (None, PassResult::Suspended);
         }
-        if acted {
+        if !pass.done.is_empty() {
             // What became legal by our own writes is planned at once.
             return (Some(Duration::ZERO), PassResult::Stepped);
         }
-        if let Some(wait) = &plan.wait {
-            return (Some(wait.poll), PassResult::Waiting);
-        }
-        let recheck = plan.refusals.iter().find_map(|r| match r.fate {
-            Fate::Stalled { recheck } => recheck,
-            Fate::After(service) => Some(service),
-            Fate::Retry => Some(BACKOFF_FIRST),
-        });
-        let result = if plan.refusals.is_empty() {
-            PassResult::Settled
-        } else {
-            PassResult::Stalled
+        let wake = pass
+            .plan
+            .wake_at
+            .map(|at| self.clock.age(self.clock.now(), at));
+        let soonest = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
         };
-        let wake = plan.wake_at.map(|at| self.clock.age(self.clock.now(), at));
-        (wake.or(recheck), result)
+        if let Some(wait) = &pass.plan.wait {
+            return (soonest(Some(wait.poll), wake), PassResult::Waiting);
+        }
+        let Some(refusal) = pass.plan.refusals.first() else {
+            return (wake, PassResult::Settled);
+        };
+        let (recheck, result) = self.after(refusal.fate, known);
+        (soonest(recheck, wake), result)
+    }
+
+    fn after(&self, fate: Fate, known: &mut Known<K>) -> (Option<Duration>, PassResult) {
+        match fate {
+            Fate::Retry => {
+                known.failures = known.failures.saturating_add(1);
+                (Some(pause(known.failures)), PassResult::Retrying)
+            }
+            Fate::After(service) => (Some(service), PassResult::Retrying),
+            Fate::Missing { recheck } => (Some(recheck), PassResult::Retrying),
+            Fate::Stalled { recheck } => (recheck, PassResult::Stalled),
+        }
     }
 
     /// The one status writer; also what is written ahead goes through it.
     async fn write(&self, object: &K, known: &mut Known<K>) -> Result<(), Trouble> {
+        let version = match object.resource_version() {
+            Some(seen) if !newer(known.version.as_deref(), Some(&seen)) => Some(seen),
+            _ => known.version.clone(),
+        };
         let written = self
             .store
-            .write_status(object, known.version.as_deref(), &known.status)
+            .write_status(object, version.as_deref(), &known.status)
             .await?;
-        self.metrics.status_patch(K::KIND_LABEL);
+        self.metrics.status_patch(K::KIND);
         known.version = written.resource_version();
+        known.finalizer = written.finalizers().iter().any(|f| f == FINALIZER);
         Ok(())
     }
 
+    /// What is known of the object; `None` if it is gone.
+    async fn known(&self, object: &K, uid: &str) -> Result<Option<Known<K>>, Trouble> {
+        if let Some(known) = self.lock().get(uid) {
+            return Ok(Some(known.clone()));
+        }
+        // What an earlier process wrote last may not have reached our cache yet.
+        let Some(live) = self.store.live(object).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Known {
+            finalizer: live.finalizers().iter().any(|f| f == FINALIZER),
+            version: live.resource_version(),
+            status: live.status().cloned().unwrap_or_else(unseen),
+            failures: 0,
+            grace: Grace::default(),
+        }))
+    }
+
+    /// `force-delete` quotes the object's own uid, so that no template can pin it.
+    async fn given_up(&self, object: &K) -> bool {
+        let asked = object.annotations().get(annotation::FORCE_DELETE);
+        if asked.is_none() || asked != object.uid().as_ref() {
+            return false;
+        }
+        let message =
+            "what the object stands for is left as it is, as the annotation force-delete asks";
+        warn!(kind = K::KIND, object = %name_of(object), "{message}");
+        let note = Note::warning("ForceDeleted", "force-delete", message);
+        self.events.publish(object, &[note]).await;
+        true
+    }
+
     fn backoff(&self, uid: &str) -> Duration {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get_mut(uid) {
+        match self.lock().get_mut(uid) {
             Some(known) => {
                 known.failures = known.failures.saturating_add(1);
                 pause(known.failures)
@@ -251,21 +395,27 @@ impl<K: Managed> Reconciler<K> {
         }
     }
 
-    fn remembered(&self, uid: &str) -> Option<Known<K>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(uid).cloned()
-    }
-
     fn remember(&self, uid: &str, state: &Known<K>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(uid.to_owned(), state.clone());
+        self.lock().insert(uid.to_owned(), state.clone());
     }
 
     /// Lets go of an object that is gone.
     pub fn forget(&self, uid: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(uid);
+        self.lock().remove(uid);
     }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known<K>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Namespace and name of an object.
+pub fn name_of<K: kube::Resource>(object: &K) -> ObjectName {
+    let meta = object.meta();
+    ObjectName::new(
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
 }
 
 fn unseen<M: Default, D: Default>() -> Status<M, D> {

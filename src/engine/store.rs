@@ -49,7 +49,11 @@ impl<K: Managed> Store<K> {
 
     /// Removes our finalizer; the object then goes if nobody else holds it.
     pub async fn remove_finalizer(&self, object: &K) -> Result<(), Trouble> {
-        let Some(at) = object.finalizers().iter().position(|f| f == FINALIZER) else {
+        // The cache may lag behind a finalizer that was just added.
+        let Some(live) = self.live(object).await? else {
+            return Ok(());
+        };
+        let Some(at) = live.finalizers().iter().position(|f| f == FINALIZER) else {
             return Ok(());
         };
         let path = format!("/metadata/finalizers/{at}");
@@ -124,6 +128,17 @@ impl<K: Managed> Store<K> {
         let api = self.api(object);
         api.patch_status(&object.name_any(), &params, &Patch::Apply(body))
             .await
+    }
+}
+
+/// Whether resource version `a` is newer than `b`. Versions are numbers on every API server that keeps them in etcd;
+/// what cannot be compared is not newer.
+pub fn newer(a: Option<&str>, b: Option<&str>) -> bool {
+    let number = |v: Option<&str>| v.and_then(|v| v.parse::<u64>().ok());
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => a > b,
+        (Some(_), None) => true,
+        _ => false,
     }
 }
 

@@ -1,0 +1,223 @@
+//! From a watch to passes: the queue of one kind.
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use kube::core::DeserializeGuard;
+use kube::runtime::Predicate;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::Event;
+use kube::runtime::{Controller, WatchStreamExt, predicates, reflector, watcher};
+use kube::{Api, Resource, ResourceExt};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::index::{Change, Index, Key};
+use super::managed::Managed;
+use super::reconcile::{Reconciler, name_of};
+use crate::api::names::ObjectName;
+use crate::telemetry::Metrics;
+
+/// Passes of one kind at a time. A semaphore hands out turns in order, so that none starves.
+const AT_ONCE: usize = 32;
+/// Objects a page of a list. Lists with pages, not streamed ones: servers without WatchList exist.
+const PAGE: u32 = 500;
+/// Wire time until an object whose pass panicked is tried again.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// Objects of one kind as the watch holds them; an object that cannot be decoded is an `Err` in it.
+pub type Objects<K> = Store<DeserializeGuard<K>>;
+
+/// Where the watch of a kind writes to; made before the controllers start, as kinds read each other's objects.
+pub struct Cache<K: Managed> {
+    pub objects: Objects<K>,
+    writer: Writer<DeserializeGuard<K>>,
+}
+
+impl<K: Managed> Default for Cache<K> {
+    fn default() -> Self {
+        let (objects, writer) = reflector::store();
+        Self { objects, writer }
+    }
+}
+
+/// The decoded object of that name, if there is one.
+pub fn find<K>(objects: &Objects<K>, name: &ObjectName) -> Option<Arc<DeserializeGuard<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    objects
+        .get(&ObjectRef::new(&name.name).within(&name.namespace))
+        .filter(|found| found.0.is_ok())
+}
+
+struct Context<K: Managed> {
+    reconciler: Reconciler<K>,
+    turns: Semaphore,
+    metrics: Metrics,
+}
+
+/// Watches a kind and makes passes until `shutdown`; then passes under way finish and queued ones don't start. Triggers
+/// within `debounce` of wire time become one pass.
+pub async fn run<K: Managed>(
+    client: kube::Client,
+    cache: Cache<K>,
+    reconciler: Reconciler<K>,
+    index: Arc<Index>,
+    metrics: Metrics,
+    debounce: Duration,
+    shutdown: CancellationToken,
+) {
+    let queue = index.queue(K::KIND);
+    let mut indexer = Indexer::<K>::new(index);
+    let api: Api<DeserializeGuard<K>> = Api::all(client);
+    let events = watcher(api, watcher::Config::default().page_size(PAGE))
+        .default_backoff()
+        .modify(trim)
+        .reflect(cache.writer)
+        .inspect(move |event| match event {
+            Ok(event) => indexer.note(event),
+            Err(problem) => warn!(kind = K::KIND, %problem, "watching"),
+        })
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::annotations)
+                .combine(predicates::finalizers),
+            Default::default(),
+        );
+    let wakes = futures::stream::unfold(queue, async |mut queue| {
+        let name = queue.recv().await?;
+        Some((ObjectRef::new(&name.name).within(&name.namespace), queue))
+    });
+    let context = Arc::new(Context {
+        reconciler,
+        turns: Semaphore::new(AT_ONCE),
+        metrics,
+    });
+    let stop = shutdown.clone();
+    Controller::for_stream(events, cache.objects)
+        .reconcile_on(wakes)
+        .with_config(Config::default().debounce(debounce))
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(pass::<K>, |_, never, _| match *never {}, context)
+        // A wake-up of an object that is gone is no news.
+        .for_each(|_| std::future::ready(()))
+        .await;
+    if !shutdown.is_cancelled() {
+        error!(kind = K::KIND, "the controller ended by itself; stopping");
+        shutdown.cancel();
+    }
+}
+
+async fn pass<K: Managed>(
+    guarded: Arc<DeserializeGuard<K>>,
+    context: Arc<Context<K>>,
+) -> Result<Action, Infallible> {
+    let object = match &guarded.0 {
+        Ok(object) => object,
+        Err(invalid) => {
+            warn!(kind = K::KIND, object = %name_of(guarded.as_ref()), error = %invalid.error, "an object cannot be decoded and is left alone");
+            context.metrics.object_undecodable(K::KIND);
+            return Ok(Action::await_change());
+        }
+    };
+    let _turn = context.turns.acquire().await;
+    let pass = AssertUnwindSafe(context.reconciler.pass(object)).catch_unwind();
+    Ok(match pass.await {
+        Ok(Some(next)) => Action::requeue(next),
+        Ok(None) => Action::await_change(),
+        Err(_) => {
+            error!(kind = K::KIND, object = %name_of(object), "a pass panicked");
+            Action::requeue(AFTER_PANIC)
+        }
+    })
+}
+
+/// Nobody reads who set which field, and it is the largest part of an object.
+fn trim<K: Managed>(object: &mut DeserializeGuard<K>) {
+    match &mut object.0 {
+        Ok(object) => object.meta_mut().managed_fields = None,
+        Err(invalid) => invalid.metadata.managed_fields = None,
+    }
+}
+
+/// Keeps the index true to the watch.
+struct Indexer<K> {
+    index: Arc<Index>,
+    /// What an object's spec, annotations and life were when last seen.
+    meaning: HashMap<Key, (Option<i64>, Option<String>, u64, bool)>,
+    /// Names of a list under way; what a list lacks is gone.
+    listing: Option<HashSet<Key>>,
+    kind: std::marker::PhantomData<fn() -> K>,
+}
+
+impl<K: Managed> Indexer<K> {
+    fn new(index: Arc<Index>) -> Self {
+        Self {
+            index,
+            meaning: HashMap::new(),
+            listing: None,
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    fn note(&mut self, event: &Event<DeserializeGuard<K>>) {
+        match event {
+            Event::Init => self.listing = Some(HashSet::new()),
+            Event::InitApply(object) => {
+                let key = self.apply(object);
+                if let Some(listing) = &mut self.listing {
+                    listing.insert(key);
+                }
+            }
+            Event::InitDone => {
+                let listed = self.listing.take().unwrap_or_default();
+                for key in self.index.known(K::KIND) {
+                    if !listed.contains(&key) {
+                        self.delete(&key);
+                    }
+                }
+            }
+            Event::Apply(object) => drop(self.apply(object)),
+            Event::Delete(object) => self.delete(&Key::new(K::KIND, name_of(object))),
+        }
+    }
+
+    fn apply(&mut self, object: &DeserializeGuard<K>) -> Key {
+        let key = Key::new(K::KIND, name_of(object));
+        let meta = object.meta();
+        let meaning = (
+            meta.generation,
+            meta.uid.clone(),
+            annotations_of(object),
+            meta.deletion_timestamp.is_some(),
+        );
+        let before = self.meaning.insert(key.clone(), meaning.clone());
+        let change = if before.as_ref() == Some(&meaning) {
+            Change::StatusOnly
+        } else {
+            Change::Spec
+        };
+        let refs = object.0.as_ref().map(K::refs).unwrap_or_default();
+        self.index.saw(&key, refs, change);
+        key
+    }
+
+    fn delete(&mut self, key: &Key) {
+        self.meaning.remove(key);
+        self.index.lost(key);
+    }
+}
+
+fn annotations_of<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new();
+    object.annotations().hash(&mut hash);
+    hash.finish()
+}

@@ -1,0 +1,207 @@
+//! Who refers to what: one reverse index wakes every kind.
+//!
+//! It is filled from the watches, before any pass runs on an object, so that of two objects that claim the same remote
+//! name each finds the other.
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::api::names::ObjectName;
+
+/// An object of one of our kinds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub kind: &'static str,
+    pub name: ObjectName,
+}
+
+impl Key {
+    pub fn new(kind: &'static str, name: ObjectName) -> Self {
+        Self { kind, name }
+    }
+}
+
+/// Something that an object refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ref {
+    /// An object; a change of its spec, annotations or existence wakes.
+    Spec(Key),
+    /// An object; every change wakes, also one of its status alone.
+    Any(Key),
+    /// Something remote, by the workspace, the kind of thing and its name there. All who claim the same name wake each
+    /// other when they come, change or go.
+    Remote {
+        workspace: ObjectName,
+        what: &'static str,
+        name: String,
+    },
+}
+
+/// How much of an object changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Spec,
+    StatusOnly,
+}
+
+#[derive(Default)]
+struct Inner {
+    queues: HashMap<&'static str, UnboundedSender<ObjectName>>,
+    refs: HashMap<Key, Vec<Ref>>,
+    holders: BTreeMap<Ref, BTreeSet<Key>>,
+}
+
+/// The reverse index; shared by all kinds.
+#[derive(Default)]
+pub struct Index {
+    inner: Mutex<Inner>,
+}
+
+impl Index {
+    /// The names of objects of `kind` that something wakes. Called once a kind.
+    pub fn queue(&self, kind: &'static str) -> UnboundedReceiver<ObjectName> {
+        let (sender, receiver) = unbounded_channel();
+        self.lock().queues.insert(kind, sender);
+        receiver
+    }
+
+    /// The object exists and refers to `refs`. Wakes who refers to it, and who shares a remote name with it when that
+    /// is new.
+    pub fn saw(&self, key: &Key, refs: Vec<Ref>, change: Change) {
+        let mut inner = self.lock();
+        let old = inner.unlink(key);
+        for reference in &refs {
+            if matches!(reference, Ref::Remote { .. }) && !old.contains(reference) {
+                inner.wake(reference);
+            }
+            let holders = inner.holders.entry(reference.clone()).or_default();
+            holders.insert(key.clone());
+        }
+        for reference in old.iter().filter(|old| !refs.contains(old)) {
+            inner.wake(reference);
+        }
+        inner.refs.insert(key.clone(), refs);
+        inner.wake(&Ref::Any(key.clone()));
+        if change == Change::Spec {
+            inner.wake(&Ref::Spec(key.clone()));
+        }
+    }
+
+    /// The object is gone. Wakes who referred to it, and who shared a remote name with it.
+    pub fn lost(&self, key: &Key) {
+        let mut inner = self.lock();
+        for reference in inner.unlink(key) {
+            if matches!(reference, Ref::Remote { .. }) {
+                inner.wake(&reference);
+            }
+        }
+        inner.wake(&Ref::Any(key.clone()));
+        inner.wake(&Ref::Spec(key.clone()));
+    }
+
+    /// Wakes all that refer to it.
+    pub fn wake(&self, reference: &Ref) {
+        self.lock().wake(reference);
+    }
+
+    /// Wakes one object.
+    pub fn wake_object(&self, key: &Key) {
+        self.lock().send(key);
+    }
+
+    /// Who refers to it, in order of kind and name.
+    pub fn holders(&self, reference: &Ref) -> Vec<Key> {
+        let inner = self.lock();
+        let holders = inner.holders.get(reference);
+        holders.into_iter().flatten().cloned().collect()
+    }
+
+    /// All objects of a kind that are known.
+    pub fn known(&self, kind: &'static str) -> Vec<Key> {
+        let inner = self.lock();
+        inner
+            .refs
+            .keys()
+            .filter(|k| k.kind == kind)
+            .cloned()
+            .collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn unlink(&mut self, key: &Key) -> Vec<Ref> {
+        let old = self.refs.remove(key).unwrap_or_default();
+        for reference in &old {
+            if let Some(holders) = self.holders.get_mut(reference) {
+                holders.remove(key);
+                if holders.is_empty() {
+                    self.holders.remove(reference);
+                }
+            }
+        }
+        old
+    }
+
+    fn wake(&self, reference: &Ref) {
+        for key in self.holders.get(reference).into_iter().flatten() {
+            self.send(key);
+        }
+    }
+
+    fn send(&self, key: &Key) {
+        if let Some(queue) = self.queues.get(key.kind) {
+            // A queue whose controller has ended needs no wake-ups.
+            let _ = queue.send(key.name.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> Key {
+        Key::new("App", ObjectName::new("ns", name))
+    }
+
+    fn remote(name: &str) -> Ref {
+        Ref::Remote {
+            workspace: ObjectName::new("ns", "w"),
+            what: "app",
+            name: name.into(),
+        }
+    }
+
+    fn drain(queue: &mut UnboundedReceiver<ObjectName>) -> Vec<String> {
+        std::iter::from_fn(|| queue.try_recv().ok().map(|n| n.name)).collect()
+    }
+
+    #[test]
+    fn who_claims_a_name_wakes_the_others_when_it_comes_and_when_it_goes() {
+        let index = Index::default();
+        let mut queue = index.queue("App");
+        index.saw(&app("a"), vec![remote("x")], Change::Spec);
+        index.saw(&app("b"), vec![remote("x")], Change::Spec);
+        assert_eq!(drain(&mut queue), ["a"]);
+        assert_eq!(index.holders(&remote("x")), [app("a"), app("b")]);
+        index.lost(&app("a"));
+        assert_eq!(drain(&mut queue), ["b"]);
+    }
+
+    #[test]
+    fn a_change_of_status_alone_wakes_only_who_asked_for_it() {
+        let index = Index::default();
+        let mut queue = index.queue("App");
+        index.saw(&app("spec"), vec![Ref::Spec(app("x"))], Change::Spec);
+        index.saw(&app("any"), vec![Ref::Any(app("x"))], Change::Spec);
+        index.saw(&app("x"), vec![], Change::StatusOnly);
+        assert_eq!(drain(&mut queue), ["any"]);
+        index.saw(&app("x"), vec![], Change::Spec);
+        assert_eq!(drain(&mut queue), ["any", "spec"]);
+    }
+}

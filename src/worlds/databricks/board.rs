@@ -1,0 +1,191 @@
+//! One snapshot of one kind of rows, and the observer that keeps it: one list an interval serves every object.
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::connection::Shared;
+use super::snapshot::{Look, Snapshot, next_list};
+use super::trouble;
+use crate::api::names::ObjectName;
+use crate::api::status::Reason;
+use crate::databricks::{Error, Route};
+use crate::engine::index::Ref;
+use crate::telemetry::metrics::LookResult;
+
+/// Lists that were asked for are at least so far apart, in service time.
+const SPACING: Duration = Duration::from_secs(5);
+/// Rows a page.
+const PAGE_SIZE: &str = "100";
+/// No workspace has so many pages: a service that repeats itself must not hold the observer for ever.
+const PAGES: usize = 1_000;
+
+/// A kind of thing that a workspace lists.
+pub trait Row: Clone + PartialEq + Debug + Send + Sync + 'static {
+    /// In references, e.g. `app`.
+    const WHAT: &'static str;
+    /// Path of the list.
+    const PATH: &'static str;
+    /// The list's member that holds the rows.
+    const ITEMS: &'static str;
+    /// The list as a metric's label.
+    const ROUTE: Route;
+
+    /// Reads a row of any shape; what is missing stays empty.
+    fn read(body: &Value) -> Self;
+    /// Unique in the workspace.
+    fn name(&self) -> &str;
+}
+
+/// The rows of one kind in one workspace.
+pub struct Board<R> {
+    snapshot: Mutex<Snapshot<R>>,
+    wish: Notify,
+    shared: Arc<Shared>,
+}
+
+impl<R: Row> Board<R> {
+    /// Starts the observer; it ends with `stop`.
+    pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> Arc<Self> {
+        let board = Arc::new(Self {
+            snapshot: Mutex::default(),
+            wish: Notify::new(),
+            shared,
+        });
+        let observer = board.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = observer.observe() => {}
+            }
+        });
+        board
+    }
+
+    pub fn look(&self, name: &str) -> Look<R> {
+        self.lock().look(name)
+    }
+
+    /// What a GET found that was sent at `sent`.
+    pub fn got(&self, name: &str, sent: Instant, row: Option<R>) {
+        self.lock().got(name, sent, row);
+    }
+
+    /// A write of ours was answered; `proof` is the row as the answer shows it.
+    pub fn wrote(&self, name: &str, answered: Instant, proof: Option<R>) {
+        self.lock().wrote(name, answered, proof);
+    }
+
+    /// A write of ours failed in a way that leaves open what happened.
+    pub fn lost(&self, name: &str) {
+        self.lock().lost(name, Instant::now());
+    }
+
+    /// Asks for a list that is sent no earlier than `service` from now; its arrival wakes who refers to `name`.
+    pub fn want(&self, name: &str, service: Duration) {
+        let by = Instant::now() + self.shared.clock.wire(service);
+        self.lock().want(name, by);
+        self.wish.notify_one();
+    }
+
+    /// What `read` makes of every row, in no order.
+    pub fn rows<T>(&self, read: impl Fn(&R) -> T) -> Vec<T> {
+        self.lock().rows().map(|(_, row)| read(row)).collect()
+    }
+
+    /// When the newest complete list was sent; `None` before the first.
+    pub fn newest_list(&self) -> Option<Instant> {
+        self.lock().newest_list()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot<R>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn observe(&self) {
+        let clock = self.shared.clock;
+        let mut last: Option<Instant> = None;
+        let mut failures = 0_u32;
+        self.shared.identified().await;
+        loop {
+            // Jitter only lengthens, by at most a tenth.
+            let jitter = 1.0 + rand::random::<f64>() / 10.0;
+            let interval = clock.wire(self.shared.interval).mul_f64(jitter);
+            loop {
+                // What fails is not asked more often than what works.
+                let wanted = self.lock().wanted().filter(|_| failures == 0);
+                let due = next_list(last, wanted, interval, clock.wire(SPACING), Instant::now());
+                tokio::select! {
+                    () = tokio::time::sleep_until(due.into()) => break,
+                    () = self.wish.notified() => {}
+                }
+            }
+            last = Some(Instant::now());
+            match self.list().await {
+                Ok((sent, rows)) => {
+                    failures = 0;
+                    last = Some(sent);
+                    let touched = self.lock().listed(sent, rows);
+                    self.shared.metrics.list_look(LookResult::Complete);
+                    self.shared.looked();
+                    for name in touched {
+                        self.shared
+                            .index
+                            .wake(&Self::reference(&self.shared.name, &name));
+                    }
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    debug!(workspace = %self.shared.name, %error, "listing");
+                    self.shared.metrics.list_look(LookResult::Failed);
+                    let action = format!("listing {}s", R::WHAT);
+                    let refused = Reason::UnexpectedAnswer;
+                    self.shared.failed(trouble(&action, &error, refused, clock));
+                }
+            }
+        }
+    }
+
+    /// The reference that a row of that name wakes.
+    pub fn reference(workspace: &ObjectName, name: &str) -> Ref {
+        Ref::Remote {
+            workspace: workspace.clone(),
+            what: R::WHAT,
+            name: name.into(),
+        }
+    }
+
+    /// All pages; the time is that of the first page's request.
+    async fn list(&self) -> Result<(Instant, Vec<(String, R)>), Error> {
+        let mut rows = Vec::new();
+        let mut token = String::new();
+        let mut first = None;
+        for _ in 0..PAGES {
+            let mut query = vec![("page_size", PAGE_SIZE)];
+            if !token.is_empty() {
+                query.push(("page_token", &token));
+            }
+            let page = self.shared.client.get(R::ROUTE, R::PATH, &query).await?;
+            let sent = *first.get_or_insert(page.sent);
+            let items = page.body.get(R::ITEMS).and_then(Value::as_array);
+            rows.extend(items.into_iter().flatten().map(R::read).filter_map(|row| {
+                let name = row.name().to_owned();
+                (!name.is_empty()).then_some((name, row))
+            }));
+            let next = page.body.get("next_page_token").and_then(Value::as_str);
+            match next {
+                Some(next) if !next.is_empty() && next != token => token = next.to_owned(),
+                _ => return Ok((sent, rows)),
+            }
+        }
+        Err(Error::Decode {
+            what: R::ROUTE.class.into(),
+            path: "next_page_token".into(),
+            message: format!("the list does not end after {PAGES} pages"),
+        })
+    }
+}

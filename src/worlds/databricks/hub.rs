@@ -1,0 +1,249 @@
+//! From a reference to a connection: the one way to a workspace.
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{PartialObjectMeta, Selector, SelectorExt};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client as Kube, ResourceExt};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::connection::{Connection, Parts};
+use super::secrets::{SecretSource, ca_bundle};
+use super::{fate::SLOW, trouble};
+use crate::api::duration;
+use crate::api::names::{ObjectName, WorkspaceRef};
+use crate::api::status::Reason;
+use crate::api::workspace::{AllowedFrom, DatabricksWorkspace};
+use crate::databricks::{Client, ClientSettings, Error, HostPolicy, Timeouts, UserAgent};
+use crate::engine::controller::{Objects, find};
+use crate::engine::index::{Index, Key};
+use crate::engine::managed::Trouble;
+use crate::engine::plan::{Fate, Wish};
+use crate::telemetry::{Clock, Metrics};
+
+/// The kind of a Workspace in the index.
+pub const WORKSPACE: &str = "DatabricksWorkspace";
+
+/// What all connections have in common.
+#[derive(Clone)]
+pub struct HubSettings {
+    pub host_policy: HostPolicy,
+    pub user_agent: UserAgent,
+    pub timeouts: Timeouts,
+    pub clock: Clock,
+    pub metrics: Metrics,
+}
+
+/// A connection is rebuilt when its Workspace's spec or uid changes.
+type Version = (Option<String>, Option<i64>);
+
+/// All connections, by Workspace.
+pub struct Hub {
+    kube: Kube,
+    workspaces: Objects<DatabricksWorkspace>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub index: Arc<Index>,
+    settings: HubSettings,
+    connections: Mutex<HashMap<ObjectName, (Version, Arc<Connection>)>>,
+}
+
+impl Hub {
+    pub fn new(
+        kube: Kube,
+        workspaces: Objects<DatabricksWorkspace>,
+        namespaces: Store<PartialObjectMeta<Namespace>>,
+        index: Arc<Index>,
+        settings: HubSettings,
+    ) -> Self {
+        Self {
+            kube,
+            workspaces,
+            namespaces,
+            index,
+            settings,
+            connections: Mutex::default(),
+        }
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.settings.clock
+    }
+
+    /// The connection that `reference` of an object in `namespace` names, if the Workspace admits that namespace.
+    pub async fn open(
+        &self,
+        reference: &WorkspaceRef,
+        namespace: &str,
+        wish: Wish,
+    ) -> Result<Arc<Connection>, Trouble> {
+        let name = reference.resolve(namespace);
+        let guarded = find(&self.workspaces, &name);
+        let Some(workspace) = guarded.as_ref().and_then(|w| w.0.as_ref().ok()) else {
+            return Err(Trouble::new(
+                Reason::WorkspaceNotFound,
+                format!(
+                    "spec.workspaceRef: there is no DatabricksWorkspace {name}; create it, or name another one"
+                ),
+                Fate::Missing { recheck: SLOW },
+            ));
+        };
+        self.admits(workspace, &name, namespace)?;
+        let connection = self.connection(workspace).await.map_err(|mut trouble| {
+            trouble.reason = Reason::WorkspaceNotReady;
+            trouble.message = format!("DatabricksWorkspace {name}: {}", trouble.message);
+            trouble
+        })?;
+        // Objects that are being deleted are served by what is still in memory.
+        if wish == Wish::Live
+            && let Some(problem) = connection.problem()
+            && problem.reason == Reason::CredentialsMissing
+        {
+            let message = format!("DatabricksWorkspace {name}: {}", problem.message);
+            return Err(Trouble::new(problem.reason, message, problem.fate));
+        }
+        Ok(connection)
+    }
+
+    fn admits(
+        &self,
+        workspace: &DatabricksWorkspace,
+        name: &ObjectName,
+        namespace: &str,
+    ) -> Result<(), Trouble> {
+        let allowed = workspace
+            .spec
+            .allowed_namespaces
+            .clone()
+            .unwrap_or_default();
+        let admitted = match allowed.from {
+            _ if namespace == name.namespace => true,
+            AllowedFrom::Same => false,
+            AllowedFrom::All => true,
+            AllowedFrom::Selector => {
+                let selector = allowed.selector.and_then(|s| Selector::try_from(s).ok());
+                let labels = self
+                    .namespaces
+                    .get(&ObjectRef::new(namespace))
+                    .map(|n| n.labels().clone());
+                selector.is_some_and(|s| s.matches(&labels.unwrap_or_default()))
+            }
+        };
+        if admitted {
+            return Ok(());
+        }
+        Err(Trouble::new(
+            Reason::WorkspaceForbidden,
+            format!(
+                "spec.workspaceRef: DatabricksWorkspace {name} does not admit namespace {namespace}; its owner can widen spec.allowedNamespaces"
+            ),
+            Fate::Stalled { recheck: None },
+        ))
+    }
+
+    /// The connection of a Workspace, built if there is none for its present spec.
+    pub async fn connection(
+        &self,
+        workspace: &DatabricksWorkspace,
+    ) -> Result<Arc<Connection>, Trouble> {
+        let name = ObjectName::new(
+            workspace.namespace().unwrap_or_default(),
+            workspace.name_any(),
+        );
+        let version = (workspace.uid(), workspace.metadata.generation);
+        // A deletion raises the generation, and must not cost the credentials in memory.
+        let deleting = workspace.metadata.deletion_timestamp.is_some();
+        let mut connections = self.connections.lock().await;
+        if let Some((known, connection)) = connections.get(&name)
+            && (*known == version || (deleting && known.0 == version.0))
+        {
+            return Ok(connection.clone());
+        }
+        let connection = self.connect(workspace, name.clone()).await?;
+        connections.insert(name, (version, connection.clone()));
+        Ok(connection)
+    }
+
+    /// Ends the connection of a Workspace that is gone.
+    pub async fn close(&self, name: &ObjectName) {
+        self.connections.lock().await.remove(name);
+    }
+
+    async fn connect(
+        &self,
+        workspace: &DatabricksWorkspace,
+        name: ObjectName,
+    ) -> Result<Arc<Connection>, Trouble> {
+        let spec = &workspace.spec;
+        let refuse = |reason, message: String| {
+            Trouble::new(reason, message, Fate::Stalled { recheck: None })
+        };
+        let host = Url::parse(&spec.host).map_err(|error| {
+            refuse(
+                Reason::HostNotAllowed,
+                format!("spec.host {:?} is no URL ({error}); write it like https://adb-123.4.azuredatabricks.net", spec.host),
+            )
+        })?;
+        let interval = |field: &str, text: &str, least: u64, most: u64| {
+            let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
+            duration::parse(text).filter(|d| bounds.contains(d)).ok_or_else(|| {
+                refuse(
+                    Reason::InvalidSpec,
+                    format!("spec.observe.{field} {text:?} is no duration from {least}s to {most}s; write it like 60s or 10m"),
+                )
+            })
+        };
+        let observe = &spec.observe;
+        let list_interval = interval("interval", &observe.interval, 10, 3_600)?;
+        let permissions_interval = interval(
+            "permissionsInterval",
+            &observe.permissions_interval,
+            60,
+            86_400,
+        )?;
+        let clock = self.settings.clock;
+        let failed = |error: &Error| {
+            let mut trouble = trouble("spec.host", error, Reason::InvalidSpec, clock);
+            trouble.message = format!("spec.host {:?}: {error}", spec.host);
+            trouble
+        };
+        let bundle = match &spec.tls {
+            Some(tls) => {
+                let key = &tls.ca_bundle_config_map_ref;
+                let read = ca_bundle(&self.kube, &name.namespace, key).await;
+                Some(read.map_err(|e| failed(&Error::Credentials(e)))?)
+            }
+            None => None,
+        };
+        let rate = |n: i32| NonZeroU32::new(n.unsigned_abs()).unwrap_or(NonZeroU32::MIN);
+        let client = Client::new(ClientSettings {
+            host,
+            source: Arc::new(SecretSource {
+                client: self.kube.clone(),
+                namespace: name.namespace.clone(),
+                auth: spec.auth.clone(),
+            }),
+            host_policy: self.settings.host_policy.clone(),
+            requests_per_second: rate(spec.limits.requests_per_second),
+            burst: rate(spec.limits.burst),
+            ca_bundle: bundle,
+            workspace_id: spec.workspace_id.clone(),
+            user_agent: self.settings.user_agent.clone(),
+            timeouts: self.settings.timeouts,
+            clock,
+            metrics: self.settings.metrics.clone(),
+        })
+        .map_err(|error| failed(&error))?;
+        Ok(Connection::start(Parts {
+            key: Key::new(WORKSPACE, name),
+            client,
+            index: self.index.clone(),
+            interval: list_interval,
+            permissions_interval,
+            metrics: self.settings.metrics.clone(),
+        }))
+    }
+}

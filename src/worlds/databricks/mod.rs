@@ -1,0 +1,21 @@
+//! A workspace at Databricks, shared by every object that refers to it.
+//!
+//! ```text
+//! DatabricksWorkspace ─► Hub ─► Connection ─► Client (token, limiter, breaker)
+//!                                   │
+//!                                   ├─ heartbeat: credentials and identity, each interval
+//!                                   └─ Board<R> ─ observer: one list an interval ─► Snapshot<R> ─► wakes what changed
+//! ```
+
+mod board;
+mod connection;
+mod fate;
+mod hub;
+mod secrets;
+mod snapshot;
+
+pub use board::{Board, Row};
+pub use connection::{Connection, Identity};
+pub use fate::{SLOW, trouble};
+pub use hub::{Hub, HubSettings, WORKSPACE};
+pub use snapshot::{Look, Snapshot, Source};

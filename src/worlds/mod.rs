@@ -1,0 +1,4 @@
+//! Floor 3: what objects act on. A workspace at Databricks, or the cluster itself.
+
+pub mod cluster;
+pub mod databricks;

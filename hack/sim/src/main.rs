@@ -1,1 +1,118 @@
-fn main() {}
+//! `databricks-sim`: the fake workspace as a process.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use databricks_sim::{Config, Simulator, guide};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A fake Databricks workspace for tests: Apps and the APIs around them, with faults and a clock of its own.
+///
+/// Prints `listening on http://127.0.0.1:PORT` once it answers; ends on SIGTERM or Ctrl-C. `--help` describes controls,
+/// faults and the seed.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = guide())]
+struct Args {
+    /// Loopback address and port; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// A personal access token and the e-mail address of its user; may be repeated
+    #[arg(long, value_name = "TOKEN=USER", value_parser = pair_by_equals)]
+    pat: Vec<(String, String)>,
+    /// A service principal's client id (its application id) and secret; may be repeated
+    #[arg(long, value_name = "ID:SECRET", value_parser = pair_by_colon)]
+    oauth_client: Vec<(String, String)>,
+    /// Service time runs so many times faster than the wall clock
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    time_scale: u32,
+    /// Every source path exists; without it, one exists once it was uploaded or seeded
+    #[arg(long)]
+    any_source: bool,
+    /// Quota of apps
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_apps: usize,
+    /// Largest page of any list
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = at_least_one)]
+    page_size: usize,
+    /// YAML with what the workspace knows from the start
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// Append each request to this file as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+fn pair_by_equals(text: &str) -> Result<(String, String), String> {
+    pair(text, '=', "TOKEN=USER")
+}
+
+fn pair_by_colon(text: &str) -> Result<(String, String), String> {
+    pair(text, ':', "ID:SECRET")
+}
+
+/// The message leaves the value out: it holds a secret.
+fn pair(text: &str, separator: char, form: &str) -> Result<(String, String), String> {
+    match text.split_once(separator) {
+        Some((first, second)) if !first.is_empty() && !second.is_empty() => {
+            Ok((first.to_owned(), second.to_owned()))
+        }
+        _ => Err(format!("expected {form}")),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number, 1 or more".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("databricks-sim: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    // Listened to before the line below is printed: whoever reads it may stop us at once.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let sim = Simulator::start(Config {
+        listen: args.listen,
+        pats: args.pat,
+        oauth_clients: args.oauth_client,
+        time_scale: args.time_scale,
+        any_source: args.any_source,
+        max_apps: args.max_apps,
+        page_size: args.page_size,
+        seed: args.seed,
+        log: args.log,
+    })
+    .await?;
+    println!("listening on {}", sim.url());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    sim.stop().await;
+    Ok(())
+}
+
+/// An error with everything that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! The kinds of faults, as they are written in JSON. `guide.txt` says what each does; a test reads its examples.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::wire;
+use crate::error::ErrorShape;
+
+/// What each kind does, with an example in JSON.
+pub const GUIDE: &str = include_str!("guide.txt");
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Kind {
+    Status {
+        status_code: u16,
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+        #[serde(default)]
+        body: Value,
+        #[serde(default)]
+        when: Moment,
+    },
+    Latency {
+        #[serde(with = "wire")]
+        delay: Duration,
+        #[serde(default)]
+        when: Moment,
+        #[serde(default)]
+        abandoned: Abandoned,
+    },
+    Reset {
+        #[serde(default)]
+        when: Moment,
+    },
+    ErrorShape {
+        shape: ErrorShape,
+    },
+    ExtraFields {},
+    EmptyPage {},
+    TokenLifetime {
+        #[serde(rename = "for", with = "wire")]
+        life: Duration,
+    },
+    Durations {
+        #[serde(default, with = "wire::option")]
+        create: Option<Duration>,
+        #[serde(default, with = "wire::option")]
+        start: Option<Duration>,
+        #[serde(default, with = "wire::option")]
+        stop: Option<Duration>,
+        #[serde(default, with = "wire::option")]
+        deploy: Option<Duration>,
+        #[serde(default, with = "wire::option")]
+        update: Option<Duration>,
+        #[serde(default, with = "wire::option")]
+        resize: Option<Duration>,
+        #[serde(default, with = "wire::option")]
+        delete: Option<Duration>,
+    },
+    AutoDeployAtCreate {},
+    DeployRefusedAfterActive {
+        #[serde(rename = "for", with = "wire")]
+        span: Duration,
+    },
+    DeployRefusedWhileCrashed {},
+    DelayedRedeploy {
+        #[serde(with = "wire")]
+        delay: Duration,
+    },
+    NoRedeployOnStart {},
+    StartOutcome {
+        #[serde(default)]
+        message: String,
+    },
+    DeploymentOutcome {
+        outcome: Verdict,
+        #[serde(default)]
+        message: String,
+    },
+    FailedDeploymentStaysPending {},
+    MissingSourceRefused {
+        #[serde(default = "not_found")]
+        status_code: u16,
+    },
+    UpdateOutcome {
+        outcome: Verdict,
+        #[serde(default)]
+        message: String,
+    },
+    UpdateTouchesCompute {},
+    UpdateRefusedInTransit {},
+    MaskFieldsRefused {
+        fields: Vec<String>,
+    },
+    InstanceCountsRefused {},
+    GitRefused {},
+    UserAuthorizationRefused {},
+    MissingReference {
+        status_code: u16,
+        error_code: String,
+    },
+    Refusal {
+        status_code: u16,
+        error_code: String,
+    },
+    NoOpRefused {},
+    NotFoundCode {
+        error_code: String,
+    },
+    NameTakenCode {
+        error_code: String,
+    },
+    NameHeldAfterDelete {
+        #[serde(rename = "for", with = "wire")]
+        span: Duration,
+    },
+    DeleteReplyEmpty {},
+    StopClearsActiveDeployment {},
+    ForwardUserAccessTokenReadsTrue {},
+    ScopesNotEchoed {},
+    EnvMasking {
+        mode: EnvMasking,
+    },
+    ActiveSourcePathIsSnapshot {},
+    ListLag {
+        #[serde(rename = "for", with = "wire")]
+        lag: Duration,
+    },
+    ListThin {
+        fields: Vec<String>,
+    },
+    ListHidesDeleting {},
+    ReversedOrder {},
+    RevokeGrantsOnRemoval {},
+    PutWithoutCallerRefused {},
+    CallerLockout {},
+    NoDefaultAcl {},
+}
+
+/// Before or after the request takes effect.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    #[default]
+    BeforeCommit,
+    AfterCommit,
+}
+
+/// What becomes of a held request whose client has gone.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Abandoned {
+    #[default]
+    Drop,
+    Commit,
+}
+
+/// How a deployment or an update ends.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    Succeeded,
+    Failed,
+    Cancelled,
+    Crashed,
+    NotUpdated,
+}
+
+/// How much of `env_vars` a read shows.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvMasking {
+    #[default]
+    Names,
+    Absent,
+    Visible,
+}
+
+impl Kind {
+    /// Such a fault is placed by `pattern`, the others by `app`.
+    pub fn about_requests(&self) -> bool {
+        self.strikes_once()
+            || matches!(
+                self,
+                Kind::ErrorShape { .. }
+                    | Kind::ExtraFields {}
+                    | Kind::EmptyPage {}
+                    | Kind::TokenLifetime { .. }
+            )
+    }
+
+    /// Strikes one time unless `times` says otherwise; the others for ever.
+    pub fn strikes_once(&self) -> bool {
+        matches!(
+            self,
+            Kind::Status { .. } | Kind::Latency { .. } | Kind::Reset { .. }
+        )
+    }
+}
+
+fn not_found() -> u16 {
+    404
+}

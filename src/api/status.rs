@@ -144,6 +144,12 @@ reasons! {
     DeploymentFailed,
     /// The service refused to deploy; the message holds its words.
     DeploymentRefused,
+    /// The service refused to start the app; the message holds its words.
+    StartRefused,
+    /// The service refused to stop the app; the message holds its words.
+    StopRefused,
+    /// The service refused to delete the app; the message holds its words.
+    DeleteRefused,
     /// The app's process ended; the message holds the service's words.
     AppCrashed,
     /// The app's compute failed; the message holds the service's words.

@@ -3,7 +3,7 @@
 //! An app's grants are planned beside everything else, so that a refused setting never leaves a stranger's CAN_MANAGE
 //! in place. Of settings, run state and code a plan holds steps of one, in that order, as the service refuses some while
 //! others are under way. Create and delete stand alone.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -17,26 +17,24 @@ use crate::api::annotation;
 use crate::api::management::{Adopt, Deletion};
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
+use crate::engine::managed::{self, Step as _};
 use crate::engine::plan::{Fate, Plan, Refusal, Seen, Wait, Wish};
 
 /// A failing object is looked at again this often at the most, if nothing about it changes.
-const SLOW: Duration = Duration::from_secs(30 * 60);
+pub const SLOW: Duration = Duration::from_secs(30 * 60);
 /// How long the platform may take to show the deployment that it makes by itself after a start.
 const REDEPLOY_GRACE: Duration = Duration::from_secs(60);
 /// Between two looks at a transition, if no list shows it before.
-const POLL: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_secs(30);
+/// A stop takes some 12 s, a change of settings about as long.
+const SHORT_POLL: Duration = Duration::from_secs(15);
+/// A deployment takes a minute or so.
+const DEPLOY_POLL: Duration = Duration::from_secs(20);
+/// A start takes minutes: the regular list serves.
+const START_POLL: Duration = Duration::from_secs(60);
 
 /// Everything the plan is made of, besides the object itself.
-#[derive(Clone, Debug)]
-pub struct Inputs<'a> {
-    pub seen: &'a Observed,
-    pub memory: &'a AppMemory,
-    /// Wall time of this pass.
-    pub at: Timestamp,
-    /// Service seconds that pass in one second of wall time.
-    pub scale: u32,
-    pub wish: Wish,
-}
+pub type Inputs<'a> = managed::Inputs<'a, DatabricksApp>;
 
 /// What a pass saw.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,9 +45,62 @@ pub struct Observed {
     pub acl: Seen<Acl>,
     /// Outcome of the last change of settings.
     pub update: Seen<UpdateOutcome>,
+    /// Whether the source path exists; looked up only once something failed because of it.
+    pub source: Seen<SourceState>,
     /// Who the operator is in the workspace.
     pub identity: String,
     pub claim: Claim,
+    /// Steps that the service refused, by verb, as long as they are not to be tried again.
+    pub refused: BTreeMap<&'static str, Refused>,
+    /// Principals of our grants that do not exist, as keys of an [`Acl`].
+    pub unknown: BTreeSet<String>,
+    /// The look was a live one, as an annotation asked for.
+    pub forced: bool,
+    /// A look at one aspect failed; the others stand.
+    pub side: Option<Refusal>,
+}
+
+impl Observed {
+    /// Nothing seen yet.
+    pub fn nothing(identity: impl Into<String>) -> Self {
+        Self {
+            app: Seen::NotLooked,
+            acl: Seen::NotLooked,
+            update: Seen::NotLooked,
+            source: Seen::NotLooked,
+            identity: identity.into(),
+            claim: Claim::Ours,
+            refused: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            forced: false,
+            side: None,
+        }
+    }
+
+    /// The app, if it was seen and exists.
+    pub fn remote(&self) -> Option<&RemoteApp> {
+        self.app.looked().and_then(Option::as_ref)
+    }
+}
+
+/// A source path that a deployment failed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    Exists,
+    Missing,
+    /// It was missing when the deployment failed, and exists now.
+    Appeared,
+}
+
+/// A step that the service refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// Of the step's content: another content may be tried at once.
+    pub digest: String,
+    pub reason: Reason,
+    pub message: String,
+    /// Until it may be tried again.
+    pub fate: Fate,
 }
 
 /// How a change of settings ended.
@@ -95,8 +146,20 @@ pub enum Step {
 }
 
 impl Step {
-    /// The verb of logs, events and metrics.
-    pub fn verb(&self) -> &'static str {
+    /// Of the step's content, to recognise one that was refused before.
+    pub fn digest(&self) -> String {
+        match self {
+            Self::Create { body, .. } => digest::of(body),
+            Self::Grant { acl } => digest::of(&wire::acl_body(acl)),
+            Self::Update { fields } => update_digest(fields),
+            Self::Deploy { digest, .. } => digest.clone(),
+            Self::Start | Self::Stop | Self::Delete => String::new(),
+        }
+    }
+}
+
+impl managed::Step for Step {
+    fn verb(&self) -> &'static str {
         match self {
             Self::Create { .. } => "create",
             Self::Grant { .. } => "grant",
@@ -108,8 +171,7 @@ impl Step {
         }
     }
 
-    /// The fields that the write changes.
-    pub fn fields(&self) -> Vec<&'static str> {
+    fn fields(&self) -> Vec<&'static str> {
         match self {
             Self::Update { fields } => fields.keys().copied().collect(),
             Self::Grant { .. } => vec!["permissions"],
@@ -133,6 +195,38 @@ impl fmt::Display for Step {
 /// Digest of a change of settings, to recognise one that failed before.
 pub fn update_digest(fields: &BTreeMap<&'static str, Value>) -> String {
     digest::of(&json!(fields))
+}
+
+/// The step, unless the service refused just this one before and it is not time to try again.
+fn unless_refused(step: Step, inputs: &Inputs<'_>) -> Plan<Step> {
+    match inputs.seen.refused.get(step.verb()) {
+        Some(refused) if refused.digest == step.digest() => Plan::refuse(Refusal {
+            reason: refused.reason,
+            message: refused.message.clone(),
+            fate: refused.fate,
+        }),
+        _ => Plan::step(step),
+    }
+}
+
+/// Whether a step would undo what somebody else did, as far as a list shows: then a GET has to confirm it first. What the
+/// spec's own change or our own earlier steps ask for needs none, except a deletion.
+pub fn needs_confirmation(
+    app: &DatabricksApp,
+    memory: &AppMemory,
+    plan: &Plan<Step>,
+    changed: bool,
+) -> bool {
+    plan.steps.iter().any(|step| match step {
+        Step::Create { .. } => memory.app.is_some(),
+        Step::Update { .. } | Step::Start | Step::Stop => !changed,
+        Step::Deploy { digest, .. } => {
+            !requested_redeploy(app, memory)
+                && memory.deployment.as_ref().is_some_and(|d| d.digest == *digest)
+        }
+        Step::Grant { .. } => false,
+        Step::Delete => true,
+    })
 }
 
 /// What to do about the app now.
@@ -165,10 +259,11 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
         ));
     }
     let Some(remote) = remote else {
-        return Plan::step(Step::Create {
+        let create = Step::Create {
             no_compute: !starts_at_creation(app),
             body: wire::create_body(app),
-        });
+        };
+        return unless_refused(create, inputs);
     };
     if remote.compute_state == "DELETING" {
         let message = format!(
@@ -181,12 +276,13 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
         return Plan::refuse(refusal);
     }
     let mut plan = settings(app, inputs, remote)
-        .or_else(|| run_state(app, remote))
+        .or_else(|| run_state(app, inputs, remote))
         .or_else(|| code(app, inputs, remote))
         .unwrap_or_default();
-    if let Some(step) = access(app, inputs) {
-        plan.steps.insert(0, step);
-    }
+    let access = access(app, inputs);
+    plan.steps.splice(0..0, access.steps);
+    plan.refusals.extend(access.refusals);
+    plan.refusals.extend(inputs.seen.side.clone());
     if remote.app_state == "CRASHED" && plan.is_settled() {
         plan.refusals
             .push(stalled(Reason::AppCrashed, remote.app_message.clone()));
@@ -202,7 +298,11 @@ fn starts_at_creation(app: &DatabricksApp) -> bool {
 }
 
 /// Whether the app that exists under our name is this object's.
-fn ownership(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Result<(), Refusal> {
+pub fn ownership(
+    app: &DatabricksApp,
+    inputs: &Inputs<'_>,
+    remote: &RemoteApp,
+) -> Result<(), Refusal> {
     let adopt = app.management().adopt;
     match &inputs.memory.app {
         Some(recorded) if recorded.id == remote.id => Ok(()),
@@ -232,65 +332,67 @@ fn created_by_us(inputs: &Inputs<'_>, remote: &RemoteApp) -> bool {
         && remote.creator.eq_ignore_ascii_case(&inputs.seen.identity)
 }
 
-fn access(app: &DatabricksApp, inputs: &Inputs<'_>) -> Option<Step> {
-    let permissions = app.spec.permissions.as_ref()?;
-    let Seen::Looked(have) = &inputs.seen.acl else {
-        return None;
+fn access(app: &DatabricksApp, inputs: &Inputs<'_>) -> Plan<Step> {
+    let (Some(permissions), Seen::Looked(have)) = (&app.spec.permissions, &inputs.seen.acl) else {
+        return Plan::default();
     };
     let mut want = wire::wanted_acl(&permissions.grants, &inputs.seen.identity);
+    let unknown: Vec<String> = want
+        .keys()
+        .filter(|key| inputs.seen.unknown.contains(*key))
+        .cloned()
+        .collect();
+    want.retain(|key, _| !inputs.seen.unknown.contains(key));
     let own = wire::identity_key(&inputs.seen.identity);
     // Our own entry alone is no difference: whether the service lists it is not settled.
     let differs = want
         .iter()
         .filter(|(key, _)| **key != own)
         .ne(have.iter().filter(|(key, _)| **key != own));
-    differs.then(|| Step::Grant {
-        acl: std::mem::take(&mut want),
-    })
+    let mut plan = if differs {
+        unless_refused(Step::Grant { acl: want }, inputs)
+    } else {
+        Plan::default()
+    };
+    if !unknown.is_empty() {
+        plan.refusals.push(Refusal {
+            reason: Reason::PrincipalNotFound,
+            message: format!(
+                "spec.permissions.grants: the workspace knows no {}; create it there, or correct the grant (the others are in place)",
+                unknown.join(", ").replace(':', " ")
+            ),
+            fate: Fate::Missing { recheck: SLOW },
+        });
+    }
+    plan
 }
 
 fn settings(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<Plan<Step>> {
     let fields = wire::differing_settings(app, remote);
-    if let Some(attempt) = &inputs.memory.update {
-        match &inputs.seen.update {
-            Seen::Looked(UpdateOutcome::InProgress) => {
-                return Some(Plan::wait(
-                    Reason::Updating,
-                    "settings are being changed",
-                    POLL,
-                ));
-            }
-            Seen::Looked(UpdateOutcome::Failed { message })
-                if !fields.is_empty() && attempt.digest == update_digest(&fields) =>
-            {
-                let names: Vec<_> = fields.keys().copied().collect();
-                let message = format!("changing {} failed: {message}", names.join(", "));
-                return Some(Plan::refuse(stalled(Reason::UpdateFailed, message)));
-            }
-            // The outcome of one change is read before the next is sent.
-            Seen::NotLooked if attempt.state == "IN_PROGRESS" => {
-                return Some(Plan::wait(
-                    Reason::Updating,
-                    "settings are being changed",
-                    POLL,
-                ));
-            }
-            _ => {}
-        }
-    }
     if fields.is_empty() {
         return None;
+    }
+    let waiting = || Plan::wait(Reason::Updating, "settings are being changed", SHORT_POLL);
+    // The outcome of one change is read before the next is sent.
+    match &inputs.seen.update {
+        Seen::Looked(UpdateOutcome::InProgress) => return Some(waiting()),
+        Seen::NotLooked if inputs.memory.update.is_some() => return Some(waiting()),
+        Seen::Looked(UpdateOutcome::Failed { .. } | UpdateOutcome::Succeeded) | Seen::NotLooked => {}
     }
     if transient(remote) {
         return Some(wait_for_compute(remote));
     }
-    Some(Plan::step(Step::Update { fields }))
+    Some(unless_refused(Step::Update { fields }, inputs))
 }
 
-fn run_state(app: &DatabricksApp, remote: &RemoteApp) -> Option<Plan<Step>> {
+fn run_state(
+    app: &DatabricksApp,
+    inputs: &Inputs<'_>,
+    remote: &RemoteApp,
+) -> Option<Plan<Step>> {
     match (remote.compute_state.as_str(), app.run_state()) {
-        ("STOPPED", Some(RunState::Running)) => Some(Plan::step(Step::Start)),
-        ("ACTIVE", Some(RunState::Stopped)) => Some(Plan::step(Step::Stop)),
+        ("STOPPED", Some(RunState::Running)) => Some(unless_refused(Step::Start, inputs)),
+        ("ACTIVE", Some(RunState::Stopped)) => Some(unless_refused(Step::Stop, inputs)),
         ("ERROR", Some(RunState::Running)) => Some(Plan::refuse(stalled(
             Reason::ComputeFailed,
             remote.compute_message.clone(),
@@ -305,49 +407,92 @@ fn code(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<
     if remote.compute_state != "ACTIVE" {
         return None;
     }
-    let running = [&remote.pending, &remote.active];
-    if running
-        .into_iter()
-        .flatten()
-        .any(RemoteDeployment::in_progress)
-    {
-        return Some(Plan::wait(
-            Reason::Deploying,
-            "a deployment is under way",
-            POLL,
-        ));
+    let deploying = |message| Some(Plan::wait(Reason::Deploying, message, DEPLOY_POLL));
+    let mut running = [&remote.pending, &remote.active].into_iter().flatten();
+    if running.any(RemoteDeployment::in_progress) {
+        return deploying("a deployment is under way");
     }
     let newest = remote.newest();
     let requested = requested_redeploy(app, inputs.memory);
+    let appeared = inputs.seen.source == Seen::Looked(SourceState::Appeared);
     if let Some(newest) = newest
         && !requested
         && digest_of(app, inputs, remote, newest, &desired).as_deref() == Some(&desired)
     {
-        return match newest.state.as_str() {
-            "FAILED" | "CANCELLED" => Some(Plan::refuse(stalled(
-                Reason::DeploymentFailed,
-                format!("deployment {}: {}", newest.id, newest.message),
-            ))),
-            _ => None,
-        };
-    }
-    if newest.is_none() && !requested {
-        // The platform deploys by itself after a start, and shows it late.
-        let started = inputs.memory.in_flight.as_ref();
-        if let Some(start) = started.filter(|f| f.step == InFlightStep::Start) {
-            let since: Timestamp = start.since.parse().unwrap_or(inputs.at);
-            let wall = Duration::try_from(inputs.at.duration_since(since)).unwrap_or_default();
-            if wall.saturating_mul(inputs.scale) < REDEPLOY_GRACE {
-                let message = "waiting for the deployment that the platform makes after a start";
-                return Some(Plan::wait(Reason::Deploying, message, POLL));
+        match newest.state.as_str() {
+            "FAILED" | "CANCELLED" if !appeared => {
+                return Some(Plan::refuse(failed_deployment(app, inputs, newest)));
             }
+            "FAILED" | "CANCELLED" => {}
+            _ => return None,
         }
     }
-    Some(Plan::step(Step::Deploy {
+    if awaits_redeploy(inputs, newest) {
+        return deploying("waiting for the deployment that the platform makes after a start");
+    }
+    let step = Step::Deploy {
         digest: desired,
         last_deployment_id: newest.map(|d| d.id.clone()).unwrap_or_default(),
         body: wire::deployment_body(app),
-    }))
+    };
+    if inputs.seen.source == Seen::Looked(SourceState::Missing)
+        && inputs.seen.refused.contains_key(step.verb())
+    {
+        return Some(Plan::refuse(source_missing(app)));
+    }
+    if appeared {
+        return Some(Plan::step(step));
+    }
+    Some(unless_refused(step, inputs))
+}
+
+fn failed_deployment(app: &DatabricksApp, inputs: &Inputs<'_>, newest: &RemoteDeployment) -> Refusal {
+    if inputs.seen.source == Seen::Looked(SourceState::Missing) {
+        return source_missing(app);
+    }
+    stalled(
+        Reason::DeploymentFailed,
+        format!(
+            "deployment {} failed: {}; mend the source, then ask for another one with the annotation {}",
+            newest.id,
+            newest.message,
+            annotation::REDEPLOY_REQUESTED_AT
+        ),
+    )
+}
+
+fn source_missing(app: &DatabricksApp) -> Refusal {
+    let source = app.spec.source.as_ref();
+    Refusal {
+        reason: Reason::SourceNotFound,
+        message: format!(
+            "spec.source.workspace.path {:?} does not exist in the workspace, or the operator's identity cannot read it; upload the source or correct the path",
+            source.map(|s| s.workspace.path.as_str()).unwrap_or_default()
+        ),
+        fate: Fate::Missing { recheck: SLOW },
+    }
+}
+
+/// The platform deploys by itself after a start, and shows it late; that one is judged before we make another.
+fn awaits_redeploy(inputs: &Inputs<'_>, newest: Option<&RemoteDeployment>) -> bool {
+    let Some(start) = &inputs.memory.in_flight else {
+        return false;
+    };
+    let shown = newest.map(|d| d.id.as_str()).unwrap_or_default();
+    if start.step != InFlightStep::Start
+        || inputs.memory.deployment.is_none()
+        || shown != start.last_deployment_id
+    {
+        return false;
+    }
+    // The wait begins when the compute is first seen active.
+    let recorded = inputs.memory.app.as_ref();
+    if recorded.is_none_or(|a| a.compute_state != "ACTIVE") {
+        return true;
+    }
+    let since: Timestamp = start.since.parse().unwrap_or(inputs.at);
+    let wall = Duration::try_from(inputs.at.duration_since(since)).unwrap_or_default();
+    wall.saturating_mul(inputs.scale) < REDEPLOY_GRACE
 }
 
 /// Digest of the inputs of the newest deployment: known by its id, taken from the attempt that must have made it, or
@@ -376,7 +521,7 @@ fn digest_of(
     (known.digest == desired && visible()).then(|| known.digest.clone())
 }
 
-fn same_visible_inputs(app: &DatabricksApp, remote: &RemoteApp, have: &RemoteDeployment) -> bool {
+pub fn same_visible_inputs(app: &DatabricksApp, remote: &RemoteApp, have: &RemoteDeployment) -> bool {
     let Some(source) = &app.spec.source else {
         return false;
     };
@@ -391,7 +536,7 @@ fn same_visible_inputs(app: &DatabricksApp, remote: &RemoteApp, have: &RemoteDep
         && have.env_names == names.map(|e| e.name.clone()).collect()
 }
 
-fn requested_redeploy(app: &DatabricksApp, memory: &AppMemory) -> bool {
+pub fn requested_redeploy(app: &DatabricksApp, memory: &AppMemory) -> bool {
     let annotations = app.metadata.annotations.as_ref();
     let asked = annotations.and_then(|a| a.get(annotation::REDEPLOY_REQUESTED_AT));
     asked.is_some() && asked != memory.last_handled_redeploy_at.as_ref()
@@ -418,10 +563,10 @@ fn teardown(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>
             }),
             ..Plan::default()
         },
-        Deletion::Stop if state == "ACTIVE" => Plan::step(Step::Stop),
+        Deletion::Stop if state == "ACTIVE" => unless_refused(Step::Stop, inputs),
         _ if transient(remote) => wait_for_compute(remote),
         Deletion::Stop => Plan::default(),
-        Deletion::Delete => Plan::step(Step::Delete),
+        Deletion::Delete => unless_refused(Step::Delete, inputs),
     }
 }
 
@@ -434,12 +579,12 @@ fn transient(remote: &RemoteApp) -> bool {
 }
 
 fn wait_for_compute(remote: &RemoteApp) -> Plan<Step> {
-    let reason = match remote.compute_state.as_str() {
-        "STARTING" => Reason::Starting,
-        "STOPPING" => Reason::Stopping,
-        _ => Reason::Updating,
+    let (reason, poll) = match remote.compute_state.as_str() {
+        "STARTING" => (Reason::Starting, START_POLL),
+        "STOPPING" => (Reason::Stopping, SHORT_POLL),
+        _ => (Reason::Updating, POLL),
     };
-    Plan::wait(reason, format!("compute is {}", remote.compute_state), POLL)
+    Plan::wait(reason, format!("compute is {}", remote.compute_state), poll)
 }
 
 /// A refusal that only a change ends; its row tells of one, or the slow recheck.

@@ -23,6 +23,7 @@ use crate::api::status::Status;
     printcolumn(name = "Workspace", type_ = "string", json_path = ".spec.workspaceRef.name"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.app.computeState"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.app.url"),
+    printcolumn(name = "Drift", type_ = "date", json_path = ".status.drift.at"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -581,10 +582,6 @@ pub enum InFlightStep {
 pub struct UpdateAttempt {
     /// Digest of the fields and values sent.
     pub digest: String,
-    /// `IN_PROGRESS`, or `FAILED` until the spec or the remote changes.
-    pub state: String,
-    /// Names of the fields sent.
-    pub fields: Vec<String>,
 }
 
 /// What is only shown.
@@ -595,6 +592,21 @@ pub struct AppDetails {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub effective_scopes: Vec<String>,
+    /// The last change by somebody else that was put right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// A change by somebody else that was put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// When it was put right, RFC 3339.
+    #[schemars(length(max = 40))]
+    pub at: String,
+    /// Names of the fields.
+    #[schemars(length(max = 16))]
+    pub fields: Vec<String>,
 }
 
 impl DatabricksApp {

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::databricks::Route;
+use crate::worlds::databricks::Row;
 use super::spec::{AppResource, ComputeSize, DatabricksApp, Grant, Level, Principal};
 
 /// A remote app, as a list or a GET shows it.
@@ -15,6 +17,8 @@ pub struct RemoteApp {
     pub id: String,
     pub url: String,
     pub creator: String,
+    /// Who changed it last.
+    pub updater: String,
     pub service_principal_client_id: String,
     /// Empty when unknown.
     pub compute_state: String,
@@ -61,6 +65,7 @@ impl RemoteApp {
             id: text(body, "id"),
             url: text(body, "url"),
             creator: text(body, "creator"),
+            updater: text(body, "updater"),
             service_principal_client_id: text(body, "service_principal_client_id"),
             compute_state: text(&body["compute_status"], "state"),
             compute_message: text(&body["compute_status"], "message"),
@@ -75,6 +80,22 @@ impl RemoteApp {
             active: deployment(&body["active_deployment"]),
             pending: deployment(&body["pending_deployment"]),
         }
+    }
+
+    /// The app after an update of `fields` that the service carried out at once.
+    pub fn updated(&self, fields: &BTreeMap<&'static str, Value>) -> Self {
+        let changed = Self::read(&json!(fields));
+        let mut app = self.clone();
+        for field in fields.keys() {
+            match *field {
+                "description" => app.description.clone_from(&changed.description),
+                "compute_size" => app.compute_size.clone_from(&changed.compute_size),
+                "user_api_scopes" => app.scopes.clone_from(&changed.scopes),
+                "resources" => app.resources.clone_from(&changed.resources),
+                _ => {}
+            }
+        }
+        app
     }
 
     /// The deployment that was accepted last.
@@ -105,7 +126,23 @@ fn texts(value: &Value, key: &str) -> impl Iterator<Item = String> {
         .map(str::to_owned)
 }
 
-fn deployment(value: &Value) -> Option<RemoteDeployment> {
+impl Row for RemoteApp {
+    const WHAT: &'static str = "app";
+    const PATH: &'static str = "/api/2.0/apps";
+    const ITEMS: &'static str = "apps";
+    const ROUTE: Route = Route::list("apps/list");
+
+    fn read(body: &Value) -> Self {
+        Self::read(body)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Reads an `AppDeployment`; `None` without an id.
+pub fn deployment(value: &Value) -> Option<RemoteDeployment> {
     let id = text(value, "deployment_id");
     (!id.is_empty()).then(|| RemoteDeployment {
         id,
@@ -385,6 +422,22 @@ pub fn deployment_body(app: &DatabricksApp) -> Value {
         }
     }
     body
+}
+
+/// The outcome of the last update, as `GET …/update` shows it: its state and message.
+pub fn update_outcome(body: &Value) -> (String, String) {
+    let status = &body["status"];
+    (text(status, "state"), text(status, "message"))
+}
+
+/// The body of an update: the mask holds just the fields given, each with its value.
+pub fn update_body(name: &str, fields: &BTreeMap<&'static str, Value>) -> Value {
+    let mut app = json!({ "name": name });
+    for (field, value) in fields {
+        app[*field] = value.clone();
+    }
+    let mask: Vec<&str> = fields.keys().copied().collect();
+    json!({"app": app, "update_mask": mask.join(",")})
 }
 
 /// The body of a creation.

@@ -1,0 +1,247 @@
+//! What passes over a workspace's apps remember in this process alone: looks that lists do not give, and refusals, so that
+//! a failing app makes no more calls than a healthy one. A restart forgets it and looks again once.
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::plan::{Refused, SLOW, SourceState};
+use super::wire::Acl;
+use crate::api::status::Reason;
+use crate::engine::plan::Fate;
+use crate::telemetry::Clock;
+use crate::worlds::databricks::Snapshot;
+
+/// Refusals in a row that may still be a matter of timing.
+const TRIES: u32 = 3;
+/// Service time until a refused step that may be a matter of timing is tried again.
+const PAUSE: Duration = Duration::from_secs(20);
+/// Service time between two lookups of something missing while its absence is news.
+const YOUNG_PAUSE: Duration = Duration::from_secs(25);
+/// How long an absence is news.
+const YOUNG: Duration = Duration::from_secs(150);
+
+/// By workspace; see `Connection::memo`.
+#[derive(Default)]
+pub struct Memo {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    acls: Snapshot<Acl>,
+    /// By app name and verb.
+    refusals: HashMap<(String, &'static str), Refusal>,
+    /// By key of an [`Acl`].
+    principals: HashMap<String, Lookup>,
+    /// By path.
+    sources: HashMap<String, Lookup>,
+}
+
+struct Refusal {
+    digest: String,
+    reason: Reason,
+    message: String,
+    at: Instant,
+    pause: Duration,
+    tries: u32,
+    stalled: bool,
+}
+
+/// Whether something exists, when that was last looked up, and since when it is missing.
+#[derive(Clone, Copy)]
+struct Lookup {
+    exists: bool,
+    at: Instant,
+    missing_since: Option<Instant>,
+    /// It was missing once and then appeared; until somebody made use of that.
+    appeared: bool,
+}
+
+impl Lookup {
+    fn is_due(&self, clock: Clock, now: Instant) -> bool {
+        let young = self
+            .missing_since
+            .is_some_and(|since| clock.service(now.saturating_duration_since(since)) < YOUNG);
+        let pause = if !self.exists && young { YOUNG_PAUSE } else { SLOW };
+        clock.service(now.saturating_duration_since(self.at)) >= pause
+    }
+}
+
+fn note(map: &mut HashMap<String, Lookup>, key: &str, exists: bool, now: Instant) {
+    let before = map.get(key).copied();
+    let missing_since = match before.and_then(|b| b.missing_since) {
+        _ if exists => None,
+        Some(since) => Some(since),
+        None => Some(now),
+    };
+    let appeared = exists && before.is_some_and(|b| !b.exists || b.appeared);
+    let lookup = Lookup {
+        exists,
+        at: now,
+        missing_since,
+        appeared,
+    };
+    map.insert(key.to_owned(), lookup);
+}
+
+impl Memo {
+    pub fn acls<T>(&self, use_it: impl FnOnce(&mut Snapshot<Acl>) -> T) -> T {
+        use_it(&mut self.lock().acls)
+    }
+
+    /// The service refused a step. `timing`: it may accept the same a little later, so a few tries are made first.
+    pub fn refused(
+        &self,
+        app: &str,
+        verb: &'static str,
+        digest: String,
+        reason: Reason,
+        message: String,
+        timing: bool,
+    ) {
+        let key = (app.to_owned(), verb);
+        let mut inner = self.lock();
+        let before = inner.refusals.get(&key).filter(|r| r.digest == digest);
+        let tries = before.map_or(1, |r| r.tries + 1);
+        let stalled = !timing || tries >= TRIES;
+        let refusal = Refusal {
+            digest,
+            reason,
+            message,
+            at: Instant::now(),
+            pause: if stalled { SLOW } else { PAUSE * tries },
+            tries,
+            stalled,
+        };
+        inner.refusals.insert(key, refusal);
+    }
+
+    /// A step was accepted: what was refused before is history.
+    pub fn accepted(&self, app: &str, verb: &'static str) {
+        self.lock().refusals.remove(&(app.to_owned(), verb));
+    }
+
+    /// Somebody asked for another try of everything.
+    pub fn forget_refusals(&self, app: &str) {
+        self.lock().refusals.retain(|(name, _), _| name != app);
+    }
+
+    /// The refusals of an app that are not to be tried again yet.
+    pub fn refusals(&self, app: &str, clock: Clock) -> BTreeMap<&'static str, Refused> {
+        let now = Instant::now();
+        let inner = self.lock();
+        inner
+            .refusals
+            .iter()
+            .filter(|((name, _), _)| name == app)
+            .filter_map(|((_, verb), refusal)| {
+                let age = clock.service(now.saturating_duration_since(refusal.at));
+                let left = refusal.pause.checked_sub(age).filter(|left| !left.is_zero())?;
+                let fate = if refusal.stalled {
+                    Fate::Stalled {
+                        recheck: Some(left),
+                    }
+                } else {
+                    Fate::After(left)
+                };
+                let refused = Refused {
+                    digest: refusal.digest.clone(),
+                    reason: refusal.reason,
+                    message: refusal.message.clone(),
+                    fate,
+                };
+                Some((*verb, refused))
+            })
+            .collect()
+    }
+
+    /// Those of `keys` that are known not to exist.
+    pub fn unknown_principals<'a>(&self, keys: impl Iterator<Item = &'a String>) -> Vec<String> {
+        let inner = self.lock();
+        let missing = |key: &&String| inner.principals.get(*key).is_some_and(|l| !l.exists);
+        keys.filter(missing).cloned().collect()
+    }
+
+    /// Those of `keys` that have to be looked up: all of which nothing is known if `all`, and the missing whose lookup
+    /// is due.
+    pub fn principals_due<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a String>,
+        all: bool,
+        clock: Clock,
+    ) -> Vec<String> {
+        let now = Instant::now();
+        let inner = self.lock();
+        let due = |key: &&String| match inner.principals.get(*key) {
+            Some(lookup) => (all || !lookup.exists) && lookup.is_due(clock, now),
+            None => all,
+        };
+        keys.filter(due).cloned().collect()
+    }
+
+    pub fn principal(&self, key: &str, exists: bool) {
+        note(&mut self.lock().principals, key, exists, Instant::now());
+    }
+
+    pub fn source_due(&self, path: &str, clock: Clock) -> bool {
+        let inner = self.lock();
+        let known = inner.sources.get(path);
+        known.is_none_or(|lookup| !lookup.appeared && lookup.is_due(clock, Instant::now()))
+    }
+
+    pub fn source(&self, path: &str, exists: bool) {
+        note(&mut self.lock().sources, path, exists, Instant::now());
+    }
+
+    pub fn source_state(&self, path: &str) -> Option<SourceState> {
+        let inner = self.lock();
+        inner.sources.get(path).map(|lookup| match lookup {
+            Lookup { exists: false, .. } => SourceState::Missing,
+            Lookup { appeared: true, .. } => SourceState::Appeared,
+            Lookup { .. } => SourceState::Exists,
+        })
+    }
+
+    /// A deployment from that path was accepted.
+    pub fn source_used(&self, path: &str) {
+        self.lock().sources.remove(path);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refuse(memo: &Memo, timing: bool) -> Fate {
+        memo.refused("a", "deploy", "d".into(), Reason::DeploymentRefused, String::new(), timing);
+        memo.refusals("a", Clock::real())["deploy"].fate
+    }
+
+    #[test]
+    fn what_may_be_a_matter_of_timing_is_tried_a_few_times_before_it_stalls() {
+        let memo = Memo::default();
+        assert!(matches!(refuse(&memo, true), Fate::After(_)));
+        assert!(matches!(refuse(&memo, true), Fate::After(_)));
+        assert!(matches!(refuse(&memo, true), Fate::Stalled { .. }));
+        memo.accepted("a", "deploy");
+        assert!(memo.refusals("a", Clock::real()).is_empty());
+        assert!(matches!(refuse(&memo, false), Fate::Stalled { .. }));
+    }
+
+    #[test]
+    fn a_source_that_was_missing_and_appeared_asks_for_one_deployment() {
+        let memo = Memo::default();
+        memo.source("/x", true);
+        assert_eq!(memo.source_state("/x"), Some(SourceState::Exists));
+        memo.source("/x", false);
+        memo.source("/x", true);
+        assert_eq!(memo.source_state("/x"), Some(SourceState::Appeared));
+        memo.source_used("/x");
+        assert_eq!(memo.source_state("/x"), None);
+    }
+}

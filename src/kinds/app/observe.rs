@@ -1,0 +1,285 @@
+//! What a pass looks at. Reads only, and as few as can be: the shared list serves all apps; a GET confirms drift before a
+//! write, follows an ambiguous error, or reads what no list holds.
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::World;
+use super::claim::winner;
+use super::digest;
+use super::plan::{
+    self, Claim, Inputs, Observed, Step, UpdateOutcome, needs_confirmation, ownership, plan,
+};
+use super::spec::{AppMemory, DatabricksApp};
+use super::wire::{self, Acl, RemoteApp};
+use crate::api::annotation;
+use crate::api::status::Reason;
+use crate::databricks::{Error, Route};
+use crate::engine::managed::Trouble;
+use crate::engine::plan::{Plan, Refusal, Seen, Wish};
+use crate::worlds::databricks::{Look, Source, trouble};
+
+/// An accepted change of settings takes some seconds.
+const UPDATE_PAUSE: Duration = Duration::from_secs(10);
+
+pub(super) async fn observe(
+    app: &DatabricksApp,
+    memory: &AppMemory,
+    world: &World,
+    wish: Wish,
+    changed: bool,
+) -> Result<Observed, Trouble> {
+    if let Some(unavailable) = world.connection.unavailable() {
+        return Err(unavailable);
+    }
+    let Some(identity) = &world.identity else {
+        return Ok(Observed::nothing(""));
+    };
+    let name = app.remote_name();
+    let clock = world.connection.clock();
+    let mut seen = Observed::nothing(identity);
+    let asked = app.metadata.annotations.as_ref();
+    let asked = asked.and_then(|a| a.get(annotation::RECONCILE_REQUESTED_AT));
+    if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
+        seen.forced = true;
+        world.memo.forget_refusals(name);
+        look_live(world, name).await?;
+    }
+    let (row, source) = match world.board.look(name) {
+        Look::Fresh { row, source, .. } => (row, source),
+        Look::Stale { live: true } => (look_live(world, name).await?, Source::Live),
+        Look::Stale { live: false } => {
+            let pause = memory.update.as_ref().map_or(Duration::ZERO, |_| UPDATE_PAUSE);
+            world.board.want(name, pause);
+            return Ok(seen);
+        }
+    };
+    seen.claim = claim(app, world, row.as_ref());
+    seen.app = Seen::Looked(row);
+    seen.refused = world.memo.refusals(name, clock);
+    let draft = |seen: &Observed| -> Plan<Step> {
+        let at = clock.now();
+        let scale = clock.scale();
+        plan(
+            app,
+            &Inputs {
+                seen,
+                memory,
+                at,
+                scale,
+                wish,
+            },
+        )
+    };
+    if source == Source::List && needs_confirmation(app, memory, &draft(&seen), changed) {
+        seen.app = Seen::Looked(look_live(world, name).await?);
+    }
+    if wish == Wish::Live && is_ours(app, memory, &seen) {
+        grants(app, world, identity, &mut seen).await;
+        update(app, memory, world, &mut seen).await?;
+        source_path(app, world, memory, &mut seen).await?;
+    }
+    if let Some(wait) = draft(&seen).wait {
+        world.board.want(name, wait.poll);
+    }
+    Ok(seen)
+}
+
+fn claim(app: &DatabricksApp, world: &World, row: Option<&RemoteApp>) -> Claim {
+    let own = app.metadata.uid.as_deref();
+    match winner(&world.claimants, row.map(|r| r.id.as_str())) {
+        Some(winner) if Some(winner.uid.as_str()) != own => Claim::Lost {
+            winner: winner.name.clone(),
+            deleting: winner.deleting,
+        },
+        _ => Claim::Ours,
+    }
+}
+
+fn is_ours(app: &DatabricksApp, memory: &AppMemory, seen: &Observed) -> bool {
+    let inputs = Inputs {
+        seen,
+        memory,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        scale: 1,
+        wish: Wish::Live,
+    };
+    seen.claim == Claim::Ours
+        && seen.remote().is_some_and(|remote| {
+            remote.compute_state != "DELETING" && ownership(app, &inputs, remote).is_ok()
+        })
+}
+
+/// One GET of the app; its answer is the newest look.
+async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Trouble> {
+    let sent = Instant::now();
+    let path = format!("/api/2.0/apps/{name}");
+    let answer = world.connection.client().get(Route::normal("apps/get"), &path, &[]).await;
+    let (row, sent) = match answer {
+        Ok(answer) => (Some(RemoteApp::read(&answer.body)), answer.sent),
+        Err(Error::NotFound(_)) => (None, sent),
+        Err(error) => {
+            let refused = Reason::UnexpectedAnswer;
+            return Err(trouble("reading the app", &error, refused, world.connection.clock()));
+        }
+    };
+    // An answer that is no app at all says nothing about it.
+    let row = row.filter(|r| !r.id.is_empty() && r.name == name);
+    world.board.got(name, sent, row.clone());
+    Ok(row)
+}
+
+/// Direct grants, when the last look is older than the interval or than our last write; and whether their principals
+/// exist, once the service refused them.
+async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut Observed) {
+    let Some(permissions) = &app.spec.permissions else {
+        return;
+    };
+    let (name, clock) = (app.remote_name(), world.connection.clock());
+    let interval = clock.wire(world.connection.permissions_interval());
+    let known = world.memo.acls(|acls| acls.look(name));
+    match known {
+        Look::Fresh {
+            row: Some(acl),
+            sent,
+            ..
+        } if sent.elapsed() < interval && !seen.forced => seen.acl = Seen::Looked(acl),
+        _ => match read_acl(world, name).await {
+            Ok(acl) => seen.acl = Seen::Looked(acl),
+            Err(error) => {
+                let refused = Reason::UnexpectedAnswer;
+                seen.side = Some(aside(trouble("reading the grants", &error, refused, clock)));
+                return;
+            }
+        },
+    }
+    let want = wire::wanted_acl(&permissions.grants, identity);
+    let own = wire::identity_key(identity);
+    let others = || want.keys().filter(|key| **key != own);
+    let was_refused = seen.refused.contains_key("grant");
+    for key in world.memo.principals_due(others(), was_refused, clock) {
+        match principal_exists(world, &key).await {
+            Ok(exists) => world.memo.principal(&key, exists),
+            Err(error) => {
+                let refused = Reason::UnexpectedAnswer;
+                seen.side = Some(aside(trouble("looking up a principal", &error, refused, clock)));
+                return;
+            }
+        }
+    }
+    seen.unknown = BTreeSet::from_iter(world.memo.unknown_principals(others()));
+}
+
+fn aside(trouble: Trouble) -> Refusal {
+    Refusal {
+        reason: trouble.reason,
+        message: trouble.message,
+        fate: trouble.fate,
+    }
+}
+
+async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
+    let path = format!("/api/2.0/permissions/apps/{name}");
+    let route = Route::normal("permissions/get");
+    let answer = world.connection.client().get(route, &path, &[]).await?;
+    let acl = wire::read_acl(&answer.body);
+    world.memo.acls(|acls| acls.got(name, answer.sent, Some(acl.clone())));
+    Ok(acl)
+}
+
+async fn principal_exists(world: &World, key: &str) -> Result<bool, Error> {
+    let (kind, name) = key.split_once(':').unwrap_or(("user", key));
+    let (collection, attribute) = match kind {
+        "group" => ("Groups", "displayName"),
+        "sp" => ("ServicePrincipals", "applicationId"),
+        _ => ("Users", "userName"),
+    };
+    let path = format!("/api/2.0/preview/scim/v2/{collection}");
+    let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+    let filter = format!("{attribute} eq \"{quoted}\"");
+    let query = [("filter", filter.as_str()), ("attributes", attribute), ("count", "1")];
+    let route = Route::normal("scim/lookup");
+    let answer = world.connection.client().get(route, &path, &query).await?;
+    let found = answer.body.get("Resources").and_then(|r| r.as_array());
+    Ok(found.is_some_and(|r| !r.is_empty()))
+}
+
+/// The outcome of our last change of settings, while a difference is left: in progress, or failed and why.
+async fn update(
+    app: &DatabricksApp,
+    memory: &AppMemory,
+    world: &World,
+    seen: &mut Observed,
+) -> Result<(), Trouble> {
+    let (Some(attempt), Some(remote)) = (&memory.update, seen.remote()) else {
+        return Ok(());
+    };
+    let fields = wire::differing_settings(app, remote);
+    if fields.is_empty() || seen.refused.contains_key("update") {
+        return Ok(());
+    }
+    let name = app.remote_name();
+    let path = format!("/api/2.0/apps/{name}/update");
+    let clock = world.connection.clock();
+    let answer = world.connection.client().get(Route::normal("apps/update/get"), &path, &[]).await;
+    let answer = answer.map_err(|error| {
+        trouble("reading the outcome of a change", &error, Reason::UnexpectedAnswer, clock)
+    })?;
+    let (state, message) = wire::update_outcome(&answer.body);
+    seen.update = Seen::Looked(match state.as_str() {
+        "IN_PROGRESS" => UpdateOutcome::InProgress,
+        "FAILED" => {
+            let digest = plan::update_digest(&fields);
+            if attempt.digest == digest {
+                let names: Vec<&str> = fields.keys().copied().collect();
+                let message = format!("changing {} failed: {message}", names.join(", "));
+                world.memo.refused(name, "update", digest, Reason::UpdateFailed, message, false);
+                seen.refused = world.memo.refusals(name, clock);
+            }
+            UpdateOutcome::Failed { message }
+        }
+        _ => UpdateOutcome::Succeeded,
+    });
+    Ok(())
+}
+
+/// Whether the source path exists, once a deployment from it failed or was refused.
+async fn source_path(
+    app: &DatabricksApp,
+    world: &World,
+    memory: &AppMemory,
+    seen: &mut Observed,
+) -> Result<(), Trouble> {
+    let Some(source) = &app.spec.source else {
+        return Ok(());
+    };
+    let desired = digest::deployment(app);
+    let failed = seen.remote().and_then(RemoteApp::newest).is_some_and(|newest| {
+        newest.state == "FAILED"
+            && memory.deployment.as_ref().is_some_and(|known| {
+                known.id == newest.id && Some(&known.digest) == desired.as_ref()
+            })
+    });
+    if !failed && !seen.refused.contains_key("deploy") {
+        return Ok(());
+    }
+    let (path, clock) = (source.workspace.path.as_str(), world.connection.clock());
+    if world.memo.source_due(path, clock) {
+        let route = Route::normal("workspace/get-status");
+        let query = [("path", path)];
+        let client = world.connection.client();
+        let exists = match client.get(route, "/api/2.0/workspace/get-status", &query).await {
+            Ok(_) => true,
+            Err(Error::NotFound(_)) => false,
+            Err(error) => {
+                let refused = Reason::SourceNotFound;
+                return Err(trouble("looking up spec.source.workspace.path", &error, refused, clock));
+            }
+        };
+        world.memo.source(path, exists);
+    }
+    seen.source = match world.memo.source_state(path) {
+        Some(state) => Seen::Looked(state),
+        None => Seen::NotLooked,
+    };
+    Ok(())
+}

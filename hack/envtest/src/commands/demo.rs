@@ -111,7 +111,7 @@ impl Story<'_> {
             .call("GET", "/sim/requests", None)
             .await?;
         println!(
-            "\n{} apps came up, 3 drifts were repaired, 1 app left; {} writes to the workspace by all together; {:.0} s in all. Nothing is left running.",
+            "\n{} apps came up, 3 drifts were repaired, 1 app left; {} writes to the workspace; {:.0} s in all. Nothing is left running.",
             names.len(),
             writes(&counted),
             start.elapsed().as_secs_f32(),

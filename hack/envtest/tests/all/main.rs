@@ -4,6 +4,7 @@
 mod cluster;
 mod installation;
 mod playground;
+mod programs;
 
 use std::time::{Duration, Instant};
 

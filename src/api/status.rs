@@ -188,6 +188,8 @@ reasons! {
     ChildrenProgressing,
     /// A child failed; `status.failing` names the worst few.
     ChildrenFailed,
+    /// A child is held before it became ready; see the child.
+    ChildrenHeld,
     /// Children that left the spec wait: too many at once, or confirmation is needed.
     PruneWaiting,
     /// An element could not be turned into a child; the others go on.

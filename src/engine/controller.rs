@@ -147,11 +147,21 @@ fn trim<K: Managed>(object: &mut DeserializeGuard<K>) {
     }
 }
 
+/// What of an object is more than status, and who owns it.
+#[derive(Clone, PartialEq)]
+struct Meaning {
+    generation: Option<i64>,
+    uid: Option<String>,
+    annotations: u64,
+    deleting: bool,
+    owners: Vec<(String, ObjectName)>,
+}
+
 /// Keeps the index true to the watch.
 struct Indexer<K> {
     index: Arc<Index>,
     /// What an object's spec, annotations and life were when last seen.
-    meaning: HashMap<Key, (Option<i64>, Option<String>, u64, bool)>,
+    meaning: HashMap<Key, Meaning>,
     /// Names of a list under way; what a list lacks is gone.
     listing: Option<HashSet<Key>>,
     kind: std::marker::PhantomData<fn() -> K>,
@@ -192,12 +202,17 @@ impl<K: Managed> Indexer<K> {
     fn apply(&mut self, object: &DeserializeGuard<K>) -> Key {
         let key = Key::new(K::KIND, name_of(object));
         let meta = object.meta();
-        let meaning = (
-            meta.generation,
-            meta.uid.clone(),
-            annotations_of(object),
-            meta.deletion_timestamp.is_some(),
-        );
+        let owners = meta.owner_references.iter().flatten();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let meaning = Meaning {
+            generation: meta.generation,
+            uid: meta.uid.clone(),
+            annotations: annotations_of(object),
+            deleting: meta.deletion_timestamp.is_some(),
+            owners: owners
+                .map(|o| (o.kind.clone(), ObjectName::new(&namespace, &o.name)))
+                .collect(),
+        };
         let before = self.meaning.insert(key.clone(), meaning.clone());
         let change = if before.as_ref() == Some(&meaning) {
             Change::StatusOnly
@@ -206,12 +221,24 @@ impl<K: Managed> Indexer<K> {
         };
         let refs = object.0.as_ref().map(K::refs).unwrap_or_default();
         self.index.saw(&key, refs, change);
+        self.wake_owners(&meaning);
+        if let Some(before) = before.filter(|b| b.owners != meaning.owners) {
+            self.wake_owners(&before);
+        }
         key
     }
 
     fn delete(&mut self, key: &Key) {
-        self.meaning.remove(key);
         self.index.lost(key);
+        if let Some(meaning) = self.meaning.remove(key) {
+            self.wake_owners(&meaning);
+        }
+    }
+
+    fn wake_owners(&self, meaning: &Meaning) {
+        for (kind, name) in &meaning.owners {
+            self.index.wake_owner(kind, name);
+        }
     }
 }
 

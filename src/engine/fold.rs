@@ -20,6 +20,8 @@ pub enum Verdict {
     Unknown { reason: Reason, message: String },
     /// Nothing will change before somebody changes something.
     Stalled { reason: Reason, message: String },
+    /// Nothing is wrong and nothing moves; somebody's word is waited for.
+    Held { reason: Reason, message: String },
     /// This pass has nothing to say: what was there stays; an object without conditions counts as moving.
     Keep,
 }
@@ -88,6 +90,10 @@ pub fn conditions(
             facts.push(fact(ConditionType::Ready, Some(false), *reason, message));
             facts.push(fact(ConditionType::Stalled, Some(true), *reason, message));
         }
+        Verdict::Held { reason, message } => {
+            facts.push(fact(ConditionType::Ready, Some(false), *reason, message));
+            facts.push(fact(ConditionType::Suspended, Some(true), *reason, message));
+        }
         Verdict::Keep if known => {
             // A hold that ended is no state to keep; what it covered is looked at again.
             keep(ConditionType::Reconciling);
@@ -154,6 +160,10 @@ mod tests {
                 message: message.clone(),
             },
             Verdict::Unknown {
+                reason,
+                message: message.clone(),
+            },
+            Verdict::Held {
                 reason,
                 message: message.clone(),
             },

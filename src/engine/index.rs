@@ -105,6 +105,22 @@ impl Index {
         self.lock().wake(reference);
     }
 
+    /// Wakes the owner of an object, if it is of a kind of ours.
+    pub fn wake_owner(&self, kind: &str, name: &ObjectName) {
+        let inner = self.lock();
+        if let Some(queue) = inner.queues.get(kind) {
+            let _ = queue.send(name.clone());
+        }
+    }
+
+    /// Wakes all objects of a namespace: what it admits may have changed.
+    pub fn wake_namespace(&self, namespace: &str) {
+        let inner = self.lock();
+        for key in inner.refs.keys().filter(|k| k.name.namespace == namespace) {
+            inner.send(key);
+        }
+    }
+
     /// Wakes one object.
     pub fn wake_object(&self, key: &Key) {
         self.lock().send(key);

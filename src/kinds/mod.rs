@@ -1,21 +1,122 @@
 //! Floor 4: the kinds. A kind is one room: its spec, what it looks at, and the pure plan that follows.
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Client, CustomResourceExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::app_of_apps::AppOfApps;
 use crate::api::workspace::DatabricksWorkspace;
+use crate::engine::controller::{self, Cache, Objects};
+use crate::engine::events::Events;
+use crate::engine::index::Index;
+use crate::engine::managed::Managed;
+use crate::engine::reconcile::Reconciler;
+use crate::telemetry::{Clock, Metrics};
+use crate::worlds::cluster::Cluster;
+use crate::worlds::databricks::{Hub, HubSettings, Namespaces};
 
 pub mod app;
+pub mod app_of_apps;
+pub mod workspace;
 
 pub use app::spec::DatabricksApp;
 
-/// One line a kind: everything that has to know them all is derived from it.
+/// What running all kinds takes.
+#[derive(Clone)]
+pub struct Running {
+    /// Lists and watches: no read timeout, a quiet watch is no failure.
+    pub watching: Client,
+    /// Everything else.
+    pub requests: Client,
+    pub index: Arc<Index>,
+    pub hub: HubSettings,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub events: Events,
+    /// Names and labels of namespaces, for `allowedNamespaces`.
+    pub namespaces: Namespaces,
+    pub shutdown: CancellationToken,
+}
+
+/// Caches of all kinds, as they fill: the operator is ready once they are synced.
+pub type Synced = futures::future::BoxFuture<'static, ()>;
+
+/// One line a kind: everything that has to know them all is derived from it. The line gives the kind, its cache's name,
+/// how long triggers of one object are gathered (wire time), and what its objects share.
 macro_rules! kinds {
-    ($($kind:ident),+ $(,)?) => {
+    ($($kind:ident $cache:ident $debounce:literal => |$running:ident, $hub:ident, $caches:ident| $shared:expr;)+) => {
         /// The definitions of all kinds, as kube derives them.
         pub fn crds() -> Vec<CustomResourceDefinition> {
             vec![$($kind::crd()),+]
         }
+
+        /// The objects of every kind, as kinds read each other's.
+        struct Caches { $($cache: Objects<$kind>),+ }
+
+        /// Watches every kind. The first future ends when all caches are synced, the second after `shutdown`, once the
+        /// passes under way have finished.
+        pub fn run_all(running: Running) -> (Synced, futures::future::BoxFuture<'static, ()>) {
+            $(let $cache = Cache::<$kind>::default();)+
+            let caches = Caches { $($cache: $cache.objects.clone()),+ };
+            let hub = Arc::new(Hub::new(
+                running.requests.clone(),
+                caches.workspaces.clone(),
+                running.namespaces.clone(),
+                running.index.clone(),
+                running.hub.clone(),
+            ));
+            let synced = ($(caches.$cache.clone(),)+);
+            let synced = async move {
+                let ($($cache,)+) = synced;
+                // An error means that the writer is gone: then the process is about to end.
+                $(let _ = $cache.wait_until_ready().await;)+
+            };
+            let tasks: Vec<tokio::task::JoinHandle<()>> = vec![$({
+                let shared = { let ($running, $hub, $caches) = (&running, &hub, &caches); $shared };
+                tokio::spawn(run(&running, $cache, Arc::new(shared), Duration::from_millis($debounce)))
+            }),+];
+            let ended = async move {
+                for task in tasks {
+                    // A panic in a controller has been logged by the runtime, and the others are told to stop.
+                    let _ = task.await;
+                }
+            };
+            (Box::pin(synced), Box::pin(ended))
+        }
     };
 }
 
-kinds! { DatabricksWorkspace, DatabricksApp }
+kinds! {
+    DatabricksWorkspace workspaces 0 => |_running, hub, _caches| hub.clone();
+    DatabricksApp apps 0 => |_running, hub, caches| app::Apps { hub: hub.clone(), objects: caches.apps.clone() };
+    AppOfApps fleets 200 => |running, _hub, caches| app_of_apps::Fleets {
+        cluster: Arc::new(Cluster::new(running.requests.clone(), app::APP, "databricksapps", running.clock)),
+        apps: caches.apps.clone(),
+    };
+}
+
+fn run<K: Managed>(
+    running: &Running,
+    cache: Cache<K>,
+    shared: Arc<K::Hub>,
+    debounce: Duration,
+) -> impl Future<Output = ()> + Send + 'static {
+    let reconciler = Reconciler::<K>::new(
+        running.requests.clone(),
+        shared,
+        running.clock,
+        running.metrics.clone(),
+        running.events.clone(),
+    );
+    controller::run(
+        running.watching.clone(),
+        cache,
+        reconciler,
+        running.index.clone(),
+        running.metrics.clone(),
+        debounce,
+        running.shutdown.clone(),
+    )
+}

@@ -1,1 +1,284 @@
+//! The cluster itself, as a parent acts on it: its children, read from the watch and written by server-side apply.
+//!
+//! The watch lags behind our own writes, so each write's answer stands in for it until the watch has caught up; else the
+//! next pass would write the same again.
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::api::names::ObjectName;
+use crate::api::row::{ChildView, Owner};
+use crate::api::status::Reason;
+use crate::api::{FIELD_MANAGER, GROUP, VERSION, label};
+use crate::engine::managed::Trouble;
+use crate::engine::plan::Fate;
+use crate::engine::store::newer;
+use crate::telemetry::Clock;
+
+/// A refused child is tried again after this service time, if it does not change before.
+const SLOW: Duration = Duration::from_secs(30 * 60);
+
+/// What our last write to a child proved.
+enum Written {
+    View(Box<ChildView>),
+    /// Deleted; what is left of it is on its way out.
+    Deleting {
+        uid: String,
+    },
+    /// The API server refused this revision.
+    Refused {
+        revision: String,
+        message: String,
+        at: Instant,
+    },
+}
+
+/// Children of all parents of one kind of child.
+pub struct Cluster {
+    client: Client,
+    resource: ApiResource,
+    clock: Clock,
+    written: Mutex<HashMap<ObjectName, Written>>,
+}
+
+impl Cluster {
+    /// `kind` and `plural` of the children, which belong to our own group.
+    pub fn new(client: Client, kind: &str, plural: &str, clock: Clock) -> Self {
+        let gvk = GroupVersionKind::gvk(GROUP, VERSION, kind);
+        Self {
+            client,
+            resource: ApiResource::from_gvk_with_plural(&gvk, plural),
+            clock,
+            written: Mutex::default(),
+        }
+    }
+
+    /// The namespace's children as they are now: the watch's, and over them what our own newer writes proved.
+    pub fn settle(&self, namespace: &str, watched: Vec<ChildView>) -> Vec<ChildView> {
+        let mut written = self.lock();
+        let mut children: HashMap<String, ChildView> = watched
+            .into_iter()
+            .map(|view| (view.name.clone(), view))
+            .collect();
+        written.retain(|name, proof| {
+            if name.namespace != namespace {
+                return true;
+            }
+            let seen = children.get_mut(&name.name);
+            match proof {
+                Written::View(view) => {
+                    let caught_up = seen.is_some_and(|s| {
+                        !newer(Some(&view.resource_version), Some(&s.resource_version))
+                    });
+                    if !caught_up {
+                        children.insert(name.name.clone(), (**view).clone());
+                    }
+                    !caught_up
+                }
+                Written::Deleting { uid } => match seen {
+                    Some(seen) if seen.uid == *uid && !seen.deleting => {
+                        seen.deleting = true;
+                        true
+                    }
+                    _ => false,
+                },
+                Written::Refused { at, .. } => self.clock.service(at.elapsed()) < SLOW,
+            }
+        });
+        children.into_values().collect()
+    }
+
+    /// Revision and the API server's words for each child that it refused lately.
+    pub fn refused(&self, namespace: &str) -> HashMap<String, (String, String)> {
+        self.lock()
+            .iter()
+            .filter(|(name, _)| name.namespace == namespace)
+            .filter_map(|(name, proof)| match proof {
+                Written::Refused {
+                    revision, message, ..
+                } => Some((name.name.clone(), (revision.clone(), message.clone()))),
+                Written::View(_) | Written::Deleting { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Creates the child. An apply that carries an impossible resource version succeeds only if the object is absent, and
+    /// leaves no second manager behind as a POST would.
+    pub async fn create(&self, payload: &Value, revision: &str) -> Result<(), Trouble> {
+        let mut body = payload.clone();
+        body["metadata"]["resourceVersion"] = json!("1");
+        self.apply(&body, revision, "creating").await
+    }
+
+    /// Makes an existing child what the payload says.
+    pub async fn update(&self, payload: &Value, revision: &str) -> Result<(), Trouble> {
+        self.apply(payload, revision, "updating").await
+    }
+
+    async fn apply(&self, body: &Value, revision: &str, doing: &str) -> Result<(), Trouble> {
+        let text = |key: &str| {
+            body["metadata"][key]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let name = ObjectName::new(text("namespace"), text("name"));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            force: true,
+            ..PatchParams::default()
+        };
+        match self
+            .api(&name.namespace)
+            .patch(&name.name, &params, &Patch::Apply(body))
+            .await
+        {
+            Ok(applied) => {
+                let value = serde_json::to_value(&applied).unwrap_or_default();
+                self.lock()
+                    .insert(name, Written::View(Box::new(view(&value))));
+                Ok(())
+            }
+            Err(error) => Err(self.failed(name, revision, doing, &error)),
+        }
+    }
+
+    /// Deletes the child, if it is still the one that was seen.
+    pub async fn delete(&self, name: &ObjectName, uid: &str, version: &str) -> Result<(), Trouble> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.into()),
+                resource_version: Some(version.into()),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api(&name.namespace).delete(&name.name, &params).await {
+            Ok(_) => {
+                let gone = Written::Deleting { uid: uid.into() };
+                self.lock().insert(name.clone(), gone);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(transient(&format!("deleting child {name}"), &error)),
+        }
+    }
+
+    /// Strips every owner reference and our label, so that the child outlives its parent.
+    pub async fn orphan(&self, name: &ObjectName, uid: &str) -> Result<(), Trouble> {
+        let patch = json!({"metadata": {
+            "uid": uid,
+            "ownerReferences": null,
+            "labels": {label::PARENT: null},
+        }});
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        match self
+            .api(&name.namespace)
+            .patch(&name.name, &params, &Patch::Merge(patch))
+            .await
+        {
+            Ok(orphan) => {
+                let value = serde_json::to_value(&orphan).unwrap_or_default();
+                self.lock()
+                    .insert(name.clone(), Written::View(Box::new(view(&value))));
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(transient(&format!("orphaning child {name}"), &error)),
+        }
+    }
+
+    /// What the API server refuses for good is remembered, so that it is not asked again each pass.
+    fn failed(
+        &self,
+        name: ObjectName,
+        revision: &str,
+        doing: &str,
+        error: &kube::Error,
+    ) -> Trouble {
+        let doing = format!("{doing} child {name}");
+        let refused = match error {
+            kube::Error::Api(status) => {
+                matches!(status.code, 400 | 403 | 422)
+                    || status.message.contains("not declared in schema")
+            }
+            _ => false,
+        };
+        if !refused {
+            return transient(&doing, error);
+        }
+        let message = format!("{doing}: {error}");
+        let proof = Written::Refused {
+            revision: revision.into(),
+            message: message.clone(),
+            at: Instant::now(),
+        };
+        self.lock().insert(name, proof);
+        Trouble::new(Reason::ChildRefused, message, Fate::After(Duration::ZERO))
+    }
+
+    fn api(&self, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &self.resource)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectName, Written>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn transient(doing: &str, error: &kube::Error) -> Trouble {
+    Trouble::new(
+        Reason::KubernetesRefused,
+        format!("{doing}: {error}"),
+        Fate::Retry,
+    )
+}
+
+/// A child of any kind, read from its JSON.
+pub fn view(object: &Value) -> ChildView {
+    let meta = &object["metadata"];
+    let status = &object["status"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let texts = |value: &Value| {
+        let map = value.as_object().into_iter().flatten();
+        map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect()
+    };
+    let owners: Vec<Owner> = meta["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|owner| Owner {
+            kind: text(&owner["kind"]),
+            name: text(&owner["name"]),
+            uid: text(&owner["uid"]),
+            controller: owner["controller"].as_bool().unwrap_or_default(),
+        })
+        .collect();
+    ChildView {
+        name: text(&meta["name"]),
+        namespace: text(&meta["namespace"]),
+        uid: text(&meta["uid"]),
+        resource_version: text(&meta["resourceVersion"]),
+        generation: meta["generation"].as_i64().unwrap_or_default(),
+        observed_generation: status["observedGeneration"].as_i64().unwrap_or(-1),
+        deleting: meta["deletionTimestamp"].is_string(),
+        owner: owners
+            .iter()
+            .find(|o| o.controller)
+            .or(owners.first())
+            .cloned(),
+        labels: texts(&meta["labels"]),
+        annotations: texts(&meta["annotations"]),
+        spec: object["spec"].clone(),
+        conditions: serde_json::from_value(status["conditions"].clone()).unwrap_or_default(),
+        compute_state: status["app"]["computeState"].as_str().map(str::to_owned),
+    }
+}

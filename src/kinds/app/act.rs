@@ -19,14 +19,20 @@ pub enum Effect {
     Created(RemoteApp),
     Granted(Acl),
     /// Accepted; `done` if the service carried it out at once.
-    Updated { done: bool },
+    Updated {
+        done: bool,
+    },
     Started,
     Stopped,
     Deployed(RemoteDeployment),
     Deleting,
 }
 
-pub(super) async fn act(app: &DatabricksApp, step: &Step, world: &World) -> Result<Effect, Trouble> {
+pub(super) async fn act(
+    app: &DatabricksApp,
+    step: &Step,
+    world: &World,
+) -> Result<Effect, Trouble> {
     let name = app.remote_name();
     match send(name, step, world).await {
         Ok(answer) => {
@@ -43,32 +49,72 @@ async fn send(name: &str, step: &Step, world: &World) -> Result<Answer, Error> {
     let empty = json!({});
     match step {
         Step::Create { no_compute, body } => {
-            let query: &[(&str, &str)] = if *no_compute { &[("no_compute", "true")] } else { &[] };
+            let query: &[(&str, &str)] = if *no_compute {
+                &[("no_compute", "true")]
+            } else {
+                &[]
+            };
             let route = Route::normal("apps/create");
-            client.send(route, Method::POST, "/api/2.0/apps", query, Some(body)).await
+            client
+                .send(route, Method::POST, "/api/2.0/apps", query, Some(body))
+                .await
         }
         Step::Grant { acl } => {
             let path = format!("/api/2.0/permissions/apps/{name}");
             let body = wire::acl_body(acl);
             let route = Route::normal("permissions/set");
-            client.send(route, Method::PUT, &path, &[], Some(&body)).await
+            client
+                .send(route, Method::PUT, &path, &[], Some(&body))
+                .await
         }
         Step::Update { fields } => {
             let body = wire::update_body(name, fields);
             let route = Route::normal("apps/update");
-            client.send(route, Method::POST, &format!("{app}/update"), &[], Some(&body)).await
+            client
+                .send(
+                    route,
+                    Method::POST,
+                    &format!("{app}/update"),
+                    &[],
+                    Some(&body),
+                )
+                .await
         }
         Step::Start => {
             let route = Route::normal("apps/start");
-            client.send(route, Method::POST, &format!("{app}/start"), &[], Some(&empty)).await
+            client
+                .send(
+                    route,
+                    Method::POST,
+                    &format!("{app}/start"),
+                    &[],
+                    Some(&empty),
+                )
+                .await
         }
         Step::Stop => {
             let route = Route::normal("apps/stop");
-            client.send(route, Method::POST, &format!("{app}/stop"), &[], Some(&empty)).await
+            client
+                .send(
+                    route,
+                    Method::POST,
+                    &format!("{app}/stop"),
+                    &[],
+                    Some(&empty),
+                )
+                .await
         }
         Step::Deploy { body, .. } => {
             let route = Route::normal("apps/deploy");
-            client.send(route, Method::POST, &format!("{app}/deployments"), &[], Some(body)).await
+            client
+                .send(
+                    route,
+                    Method::POST,
+                    &format!("{app}/deployments"),
+                    &[],
+                    Some(body),
+                )
+                .await
         }
         Step::Delete => {
             let route = Route::normal("apps/delete");
@@ -92,7 +138,9 @@ fn accepted(app: &DatabricksApp, step: &Step, world: &World, answer: &Answer) ->
             // The answer to a creation counts as a look at the grants: our own entry alone.
             let own = world.identity.as_deref().map(wire::identity_key);
             let acl = Acl::from_iter(own.map(|key| (key, Level::CanManage)));
-            world.memo.acls(|acls| acls.wrote(name, answer.answered, Some(acl)));
+            world
+                .memo
+                .acls(|acls| acls.wrote(name, answer.answered, Some(acl)));
             Effect::Created(created)
         }
         Step::Grant { acl } => {
@@ -100,7 +148,9 @@ fn accepted(app: &DatabricksApp, step: &Step, world: &World, answer: &Answer) ->
                 Some(Value::Array(_)) => wire::read_acl(&answer.body),
                 _ => acl.clone(),
             };
-            world.memo.acls(|acls| acls.wrote(name, answer.answered, Some(granted.clone())));
+            world
+                .memo
+                .acls(|acls| acls.wrote(name, answer.answered, Some(granted.clone())));
             Effect::Granted(granted)
         }
         Step::Update { fields } => {
@@ -141,10 +191,14 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
     let clock = world.connection.clock();
     let (reason, what) = match step {
         Step::Create { .. } => (Reason::CreateRefused, format!("creating app {name}")),
-        Step::Grant { .. } => (Reason::GrantsRefused, "setting spec.permissions.grants".into()),
-        Step::Update { .. } => {
-            (Reason::UpdateRefused, format!("changing {}", step.fields().join(", ")))
-        }
+        Step::Grant { .. } => (
+            Reason::GrantsRefused,
+            "setting spec.permissions.grants".into(),
+        ),
+        Step::Update { .. } => (
+            Reason::UpdateRefused,
+            format!("changing {}", step.fields().join(", ")),
+        ),
         Step::Start => (Reason::StartRefused, "starting the app".into()),
         Step::Stop => (Reason::StopRefused, "stopping the app".into()),
         Step::Deploy { .. } => (Reason::DeploymentRefused, "deploying".into()),
@@ -154,7 +208,11 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
     if let Step::Create { body, .. } = step
         && let Fate::Stalled { .. } = trouble.fate
     {
-        let fields: Vec<&String> = body.as_object().into_iter().flat_map(|o| o.keys()).collect();
+        let fields: Vec<&String> = body
+            .as_object()
+            .into_iter()
+            .flat_map(|o| o.keys())
+            .collect();
         let fields: Vec<&str> = fields.into_iter().map(String::as_str).collect();
         trouble.message = format!("{} (fields sent: {})", trouble.message, fields.join(", "));
     }
@@ -188,7 +246,14 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
         world.board.lost(name);
     }
     let message = trouble.message.clone();
-    world.memo.refused(name, step.verb(), step.digest(), trouble.reason, message, timing);
+    world.memo.refused(
+        name,
+        step.verb(),
+        step.digest(),
+        trouble.reason,
+        message,
+        timing,
+    );
     // The next pass finds the refusal and decides with a fresh look.
     trouble.fate = Fate::After(std::time::Duration::ZERO);
     trouble

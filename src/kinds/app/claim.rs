@@ -41,7 +41,9 @@ mod tests {
     }
 
     fn first(claimants: &[Claimant], remote: Option<&str>) -> String {
-        winner(claimants, remote).map(|c| c.name.name.clone()).unwrap_or_default()
+        winner(claimants, remote)
+            .map(|c| c.name.name.clone())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -50,7 +52,10 @@ mod tests {
         let young = claimant("young", 2, None);
         let holder = claimant("holder", 3, Some("id"));
         assert_eq!(first(&[young.clone(), old.clone()], None), "old");
-        assert_eq!(first(&[old.clone(), young.clone(), holder], Some("id")), "holder");
+        assert_eq!(
+            first(&[old.clone(), young.clone(), holder], Some("id")),
+            "holder"
+        );
         let twin = claimant("zz", 1, None);
         assert_eq!(first(&[twin, old], None), "old");
     }

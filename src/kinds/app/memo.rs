@@ -62,7 +62,11 @@ impl Lookup {
         let young = self
             .missing_since
             .is_some_and(|since| clock.service(now.saturating_duration_since(since)) < YOUNG);
-        let pause = if !self.exists && young { YOUNG_PAUSE } else { SLOW };
+        let pause = if !self.exists && young {
+            YOUNG_PAUSE
+        } else {
+            SLOW
+        };
         clock.service(now.saturating_duration_since(self.at)) >= pause
     }
 }
@@ -136,7 +140,10 @@ impl Memo {
             .filter(|((name, _), _)| name == app)
             .filter_map(|((_, verb), refusal)| {
                 let age = clock.service(now.saturating_duration_since(refusal.at));
-                let left = refusal.pause.checked_sub(age).filter(|left| !left.is_zero())?;
+                let left = refusal
+                    .pause
+                    .checked_sub(age)
+                    .filter(|left| !left.is_zero())?;
                 let fate = if refusal.stalled {
                     Fate::Stalled {
                         recheck: Some(left),
@@ -218,7 +225,14 @@ mod tests {
     use super::*;
 
     fn refuse(memo: &Memo, timing: bool) -> Fate {
-        memo.refused("a", "deploy", "d".into(), Reason::DeploymentRefused, String::new(), timing);
+        memo.refused(
+            "a",
+            "deploy",
+            "d".into(),
+            Reason::DeploymentRefused,
+            String::new(),
+            timing,
+        );
         memo.refusals("a", Clock::real())["deploy"].fate
     }
 

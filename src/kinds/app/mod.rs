@@ -88,12 +88,17 @@ impl Managed for DatabricksApp {
         if !is_app_name(name) {
             return Err(Trouble::new(
                 Reason::InvalidSpec,
-                format!("spec.name {name:?} is no app name: 2 to 30 of a-z, 0-9 and -, starting with a letter; correct it"),
+                format!(
+                    "spec.name {name:?} is no app name: 2 to 30 of a-z, 0-9 and -, starting with a letter; correct it"
+                ),
                 Fate::Stalled { recheck: None },
             ));
         }
         let namespace = self.namespace().unwrap_or_default();
-        let connection = apps.hub.open(&self.spec.workspace_ref, &namespace, wish).await?;
+        let connection = apps
+            .hub
+            .open(&self.spec.workspace_ref, &namespace, wish)
+            .await?;
         let identity = connection.identity().map(|i| i.user_name);
         Ok(World {
             board: connection.board(),
@@ -125,7 +130,11 @@ impl Managed for DatabricksApp {
                 digest,
                 last_deployment_id,
                 ..
-            } => (InFlightStep::Deploy, digest.clone(), last_deployment_id.clone()),
+            } => (
+                InFlightStep::Deploy,
+                digest.clone(),
+                last_deployment_id.clone(),
+            ),
             Step::Grant { .. } | Step::Update { .. } | Step::Start | Step::Stop | Step::Delete => {
                 return None;
             }
@@ -189,4 +198,3 @@ fn is_app_name(name: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
-

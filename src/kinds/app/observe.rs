@@ -48,7 +48,10 @@ pub(super) async fn observe(
         Look::Fresh { row, source, .. } => (row, source),
         Look::Stale { live: true } => (look_live(world, name).await?, Source::Live),
         Look::Stale { live: false } => {
-            let pause = memory.update.as_ref().map_or(Duration::ZERO, |_| UPDATE_PAUSE);
+            let pause = memory
+                .update
+                .as_ref()
+                .map_or(Duration::ZERO, |_| UPDATE_PAUSE);
             world.board.want(name, pause);
             return Ok(seen);
         }
@@ -113,13 +116,22 @@ fn is_ours(app: &DatabricksApp, memory: &AppMemory, seen: &Observed) -> bool {
 async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Trouble> {
     let sent = Instant::now();
     let path = format!("/api/2.0/apps/{name}");
-    let answer = world.connection.client().get(Route::normal("apps/get"), &path, &[]).await;
+    let answer = world
+        .connection
+        .client()
+        .get(Route::normal("apps/get"), &path, &[])
+        .await;
     let (row, sent) = match answer {
         Ok(answer) => (Some(RemoteApp::read(&answer.body)), answer.sent),
         Err(Error::NotFound(_)) => (None, sent),
         Err(error) => {
             let refused = Reason::UnexpectedAnswer;
-            return Err(trouble("reading the app", &error, refused, world.connection.clock()));
+            return Err(trouble(
+                "reading the app",
+                &error,
+                refused,
+                world.connection.clock(),
+            ));
         }
     };
     // An answer that is no app at all says nothing about it.
@@ -161,7 +173,12 @@ async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut O
             Ok(exists) => world.memo.principal(&key, exists),
             Err(error) => {
                 let refused = Reason::UnexpectedAnswer;
-                seen.side = Some(aside(trouble("looking up a principal", &error, refused, clock)));
+                seen.side = Some(aside(trouble(
+                    "looking up a principal",
+                    &error,
+                    refused,
+                    clock,
+                )));
                 return;
             }
         }
@@ -182,7 +199,9 @@ async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
     let route = Route::normal("permissions/get");
     let answer = world.connection.client().get(route, &path, &[]).await?;
     let acl = wire::read_acl(&answer.body);
-    world.memo.acls(|acls| acls.got(name, answer.sent, Some(acl.clone())));
+    world
+        .memo
+        .acls(|acls| acls.got(name, answer.sent, Some(acl.clone())));
     Ok(acl)
 }
 
@@ -196,7 +215,11 @@ async fn principal_exists(world: &World, key: &str) -> Result<bool, Error> {
     let path = format!("/api/2.0/preview/scim/v2/{collection}");
     let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
     let filter = format!("{attribute} eq \"{quoted}\"");
-    let query = [("filter", filter.as_str()), ("attributes", attribute), ("count", "1")];
+    let query = [
+        ("filter", filter.as_str()),
+        ("attributes", attribute),
+        ("count", "1"),
+    ];
     let route = Route::normal("scim/lookup");
     let answer = world.connection.client().get(route, &path, &query).await?;
     let found = answer.body.get("Resources").and_then(|r| r.as_array());
@@ -220,9 +243,18 @@ async fn update(
     let name = app.remote_name();
     let path = format!("/api/2.0/apps/{name}/update");
     let clock = world.connection.clock();
-    let answer = world.connection.client().get(Route::normal("apps/update/get"), &path, &[]).await;
+    let answer = world
+        .connection
+        .client()
+        .get(Route::normal("apps/update/get"), &path, &[])
+        .await;
     let answer = answer.map_err(|error| {
-        trouble("reading the outcome of a change", &error, Reason::UnexpectedAnswer, clock)
+        trouble(
+            "reading the outcome of a change",
+            &error,
+            Reason::UnexpectedAnswer,
+            clock,
+        )
     })?;
     let (state, message) = wire::update_outcome(&answer.body);
     seen.update = Seen::Looked(match state.as_str() {
@@ -232,7 +264,9 @@ async fn update(
             if attempt.digest == digest {
                 let names: Vec<&str> = fields.keys().copied().collect();
                 let message = format!("changing {} failed: {message}", names.join(", "));
-                world.memo.refused(name, "update", digest, Reason::UpdateFailed, message, false);
+                world
+                    .memo
+                    .refused(name, "update", digest, Reason::UpdateFailed, message, false);
                 seen.refused = world.memo.refusals(name, clock);
             }
             UpdateOutcome::Failed { message }
@@ -253,12 +287,15 @@ async fn source_path(
         return Ok(());
     };
     let desired = digest::deployment(app);
-    let failed = seen.remote().and_then(RemoteApp::newest).is_some_and(|newest| {
-        newest.state == "FAILED"
-            && memory.deployment.as_ref().is_some_and(|known| {
-                known.id == newest.id && Some(&known.digest) == desired.as_ref()
-            })
-    });
+    let failed = seen
+        .remote()
+        .and_then(RemoteApp::newest)
+        .is_some_and(|newest| {
+            newest.state == "FAILED"
+                && memory.deployment.as_ref().is_some_and(|known| {
+                    known.id == newest.id && Some(&known.digest) == desired.as_ref()
+                })
+        });
     if !failed && !seen.refused.contains_key("deploy") {
         return Ok(());
     }
@@ -267,12 +304,20 @@ async fn source_path(
         let route = Route::normal("workspace/get-status");
         let query = [("path", path)];
         let client = world.connection.client();
-        let exists = match client.get(route, "/api/2.0/workspace/get-status", &query).await {
+        let exists = match client
+            .get(route, "/api/2.0/workspace/get-status", &query)
+            .await
+        {
             Ok(_) => true,
             Err(Error::NotFound(_)) => false,
             Err(error) => {
                 let refused = Reason::SourceNotFound;
-                return Err(trouble("looking up spec.source.workspace.path", &error, refused, clock));
+                return Err(trouble(
+                    "looking up spec.source.workspace.path",
+                    &error,
+                    refused,
+                    clock,
+                ));
             }
         };
         world.memo.source(path, exists);

@@ -222,7 +222,10 @@ pub fn needs_confirmation(
         Step::Update { .. } | Step::Start | Step::Stop => !changed,
         Step::Deploy { digest, .. } => {
             !requested_redeploy(app, memory)
-                && memory.deployment.as_ref().is_some_and(|d| d.digest == *digest)
+                && memory
+                    .deployment
+                    .as_ref()
+                    .is_some_and(|d| d.digest == *digest)
         }
         Step::Grant { .. } => false,
         Step::Delete => true,
@@ -377,7 +380,8 @@ fn settings(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Opt
     match &inputs.seen.update {
         Seen::Looked(UpdateOutcome::InProgress) => return Some(waiting()),
         Seen::NotLooked if inputs.memory.update.is_some() => return Some(waiting()),
-        Seen::Looked(UpdateOutcome::Failed { .. } | UpdateOutcome::Succeeded) | Seen::NotLooked => {}
+        Seen::Looked(UpdateOutcome::Failed { .. } | UpdateOutcome::Succeeded) | Seen::NotLooked => {
+        }
     }
     if transient(remote) {
         return Some(wait_for_compute(remote));
@@ -385,11 +389,7 @@ fn settings(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Opt
     Some(unless_refused(Step::Update { fields }, inputs))
 }
 
-fn run_state(
-    app: &DatabricksApp,
-    inputs: &Inputs<'_>,
-    remote: &RemoteApp,
-) -> Option<Plan<Step>> {
+fn run_state(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<Plan<Step>> {
     match (remote.compute_state.as_str(), app.run_state()) {
         ("STOPPED", Some(RunState::Running)) => Some(unless_refused(Step::Start, inputs)),
         ("ACTIVE", Some(RunState::Stopped)) => Some(unless_refused(Step::Stop, inputs)),
@@ -446,7 +446,11 @@ fn code(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<
     Some(unless_refused(step, inputs))
 }
 
-fn failed_deployment(app: &DatabricksApp, inputs: &Inputs<'_>, newest: &RemoteDeployment) -> Refusal {
+fn failed_deployment(
+    app: &DatabricksApp,
+    inputs: &Inputs<'_>,
+    newest: &RemoteDeployment,
+) -> Refusal {
     if inputs.seen.source == Seen::Looked(SourceState::Missing) {
         return source_missing(app);
     }
@@ -467,7 +471,9 @@ fn source_missing(app: &DatabricksApp) -> Refusal {
         reason: Reason::SourceNotFound,
         message: format!(
             "spec.source.workspace.path {:?} does not exist in the workspace, or the operator's identity cannot read it; upload the source or correct the path",
-            source.map(|s| s.workspace.path.as_str()).unwrap_or_default()
+            source
+                .map(|s| s.workspace.path.as_str())
+                .unwrap_or_default()
         ),
         fate: Fate::Missing { recheck: SLOW },
     }
@@ -521,7 +527,11 @@ fn digest_of(
     (known.digest == desired && visible()).then(|| known.digest.clone())
 }
 
-pub fn same_visible_inputs(app: &DatabricksApp, remote: &RemoteApp, have: &RemoteDeployment) -> bool {
+pub fn same_visible_inputs(
+    app: &DatabricksApp,
+    remote: &RemoteApp,
+    have: &RemoteDeployment,
+) -> bool {
     let Some(source) = &app.spec.source else {
         return false;
     };

@@ -37,7 +37,11 @@ pub(super) fn report(
     let repaired = repaired_fields(outcome);
     if !repaired.is_empty() {
         details.drift = Some(Drift {
-            at: outcome.at.round(jiff::Unit::Second).unwrap_or(outcome.at).to_string(),
+            at: outcome
+                .at
+                .round(jiff::Unit::Second)
+                .unwrap_or(outcome.at)
+                .to_string(),
             fields: repaired.iter().map(|f| (*f).to_owned()).collect(),
         });
     }
@@ -51,10 +55,7 @@ pub(super) fn report(
 }
 
 /// The app as this pass saw it, if it is this object's.
-fn ours<'a>(
-    app: &DatabricksApp,
-    outcome: &Outcome<'a, DatabricksApp>,
-) -> Option<&'a RemoteApp> {
+fn ours<'a>(app: &DatabricksApp, outcome: &Outcome<'a, DatabricksApp>) -> Option<&'a RemoteApp> {
     let seen = outcome.seen?;
     let inputs = Inputs {
         seen,
@@ -64,12 +65,19 @@ fn ours<'a>(
         wish: outcome.wish,
     };
     let claimed = seen.claim == super::plan::Claim::Ours;
-    seen.remote().filter(|remote| claimed && ownership(app, &inputs, remote).is_ok())
+    seen.remote()
+        .filter(|remote| claimed && ownership(app, &inputs, remote).is_ok())
 }
 
 fn remember(app: &DatabricksApp, outcome: &Outcome<'_, DatabricksApp>) -> AppMemory {
     let mut memory = outcome.memory.clone();
-    let annotation = |key: &str| app.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+    let annotation = |key: &str| {
+        app.metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(key))
+            .cloned()
+    };
     if outcome.first {
         // What an object carries when it is first seen was not asked of us.
         memory.last_handled_reconcile_at = annotation(annotation::RECONCILE_REQUESTED_AT);
@@ -100,10 +108,20 @@ fn saw(
     memory: &mut AppMemory,
 ) {
     let before = memory.app.take().filter(|a| a.id == remote.id);
-    let was = before.as_ref().map(|a| a.compute_state.clone()).unwrap_or_default();
-    let activated = before.as_ref().map(|a| a.activated.clone()).unwrap_or_default();
+    let was = before
+        .as_ref()
+        .map(|a| a.compute_state.clone())
+        .unwrap_or_default();
+    let activated = before
+        .as_ref()
+        .map(|a| a.activated.clone())
+        .unwrap_or_default();
     memory.app = Some(record(remote, &was, &activated));
-    if memory.in_flight.as_ref().is_some_and(|f| f.step == InFlightStep::Create) {
+    if memory
+        .in_flight
+        .as_ref()
+        .is_some_and(|f| f.step == InFlightStep::Create)
+    {
         memory.in_flight = None;
     }
     if wire::differing_settings(app, remote).is_empty() {
@@ -113,7 +131,8 @@ fn saw(
     let newest = remote.newest();
     if let Some(newest) = newest {
         let attempt = memory.in_flight.clone();
-        let attempt = attempt.filter(|f| f.step == InFlightStep::Deploy && f.last_deployment_id != newest.id);
+        let attempt =
+            attempt.filter(|f| f.step == InFlightStep::Deploy && f.last_deployment_id != newest.id);
         let known = memory.deployment.clone().unwrap_or_default();
         let desired = digest::deployment(app).unwrap_or_default();
         if known.id != newest.id {
@@ -135,7 +154,11 @@ fn saw(
             known.state.clone_from(&newest.state);
         }
     }
-    if let Some(start) = memory.in_flight.as_mut().filter(|f| f.step == InFlightStep::Start && active) {
+    if let Some(start) = memory
+        .in_flight
+        .as_mut()
+        .filter(|f| f.step == InFlightStep::Start && active)
+    {
         if was != "ACTIVE" {
             // The platform's own deployment is waited for from now on.
             start.since = outcome.at.to_string();
@@ -184,8 +207,9 @@ fn did(
         }
         (Step::Deploy { digest, .. }, Effect::Deployed(deployment)) => {
             let annotations = app.metadata.annotations.as_ref();
-            memory.last_handled_redeploy_at =
-                annotations.and_then(|a| a.get(annotation::REDEPLOY_REQUESTED_AT)).cloned();
+            memory.last_handled_redeploy_at = annotations
+                .and_then(|a| a.get(annotation::REDEPLOY_REQUESTED_AT))
+                .cloned();
             if deployment.id.is_empty() {
                 return;
             }
@@ -295,7 +319,9 @@ fn verdict(
             }
         };
     }
-    let looked = outcome.seen.is_some_and(|s| matches!(s.app, Seen::Looked(_)));
+    let looked = outcome
+        .seen
+        .is_some_and(|s| matches!(s.app, Seen::Looked(_)));
     let fresh_wish = outcome.changed || outcome.first;
     if !looked {
         return if fresh_wish {
@@ -307,7 +333,10 @@ fn verdict(
     let refusal = outcome.plan.refusals.first();
     if let Some((step, _)) = outcome.done.last() {
         // A repair that doesn't stop the app leaves `Ready` as it is.
-        let gentle = outcome.done.iter().all(|(s, _)| matches!(s, Step::Grant { .. } | Step::Update { .. }));
+        let gentle = outcome
+            .done
+            .iter()
+            .all(|(s, _)| matches!(s, Step::Grant { .. } | Step::Update { .. }));
         if gentle && !fresh_wish {
             return Verdict::Keep;
         }
@@ -326,7 +355,11 @@ fn verdict(
     }
     if !outcome.plan.steps.is_empty() {
         // Held: what would be done is not done.
-        return if outcome.held { Verdict::Keep } else { moving(Reason::Observing, "under way") };
+        return if outcome.held {
+            Verdict::Keep
+        } else {
+            moving(Reason::Observing, "under way")
+        };
     }
     settled(app, outcome)
 }
@@ -342,7 +375,9 @@ fn refused(refusal: &Refusal) -> Verdict {
     let (reason, message) = (refusal.reason, refusal.message.clone());
     match refusal.fate {
         Fate::Stalled { .. } => Verdict::Stalled { reason, message },
-        Fate::Retry | Fate::After(_) | Fate::Missing { .. } => Verdict::Retrying { reason, message },
+        Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
+            Verdict::Retrying { reason, message }
+        }
     }
 }
 
@@ -353,7 +388,10 @@ fn settled(app: &DatabricksApp, outcome: &Outcome<'_, DatabricksApp>) -> Verdict
     let (reason, message) = match remote.compute_state.as_str() {
         "ACTIVE" => (Reason::Running, remote.url.clone()),
         "STOPPED" if app.run_state().is_some() => (Reason::Stopped, "stopped as asked".into()),
-        "STOPPED" => (Reason::Stopped, "stopped; spec.lifecycle.state does not ask for it to run".into()),
+        "STOPPED" => (
+            Reason::Stopped,
+            "stopped; spec.lifecycle.state does not ask for it to run".into(),
+        ),
         state => (Reason::Succeeded, format!("compute is {state}")),
     };
     Verdict::Ready { reason, message }
@@ -373,9 +411,10 @@ fn step_reason(step: &Step) -> Reason {
 /// The aspect that a refusal belongs to.
 fn aspect(reason: Reason) -> Option<ConditionType> {
     match reason {
-        Reason::CreateRefused | Reason::QuotaExceeded | Reason::UpdateRefused | Reason::UpdateFailed => {
-            Some(ConditionType::AppSynced)
-        }
+        Reason::CreateRefused
+        | Reason::QuotaExceeded
+        | Reason::UpdateRefused
+        | Reason::UpdateFailed => Some(ConditionType::AppSynced),
         Reason::NameConflict | Reason::RemoteReplaced => Some(ConditionType::AppSynced),
         Reason::GrantsRefused | Reason::PrincipalNotFound => Some(ConditionType::PermissionsSynced),
         Reason::DeploymentFailed | Reason::DeploymentRefused | Reason::SourceNotFound => {
@@ -411,16 +450,36 @@ fn aspects(
     for (step, _) in outcome.done {
         match step {
             Step::Grant { .. } => {
-                say(ConditionType::PermissionsSynced, Some(true), Reason::Succeeded, String::new());
+                say(
+                    ConditionType::PermissionsSynced,
+                    Some(true),
+                    Reason::Succeeded,
+                    String::new(),
+                );
             }
             Step::Create { .. } => {
-                say(ConditionType::AppSynced, Some(true), Reason::Succeeded, String::new());
+                say(
+                    ConditionType::AppSynced,
+                    Some(true),
+                    Reason::Succeeded,
+                    String::new(),
+                );
             }
             Step::Update { .. } if memory.update.is_some() => {
-                say(ConditionType::AppSynced, Some(false), Reason::Updating, step.to_string());
+                say(
+                    ConditionType::AppSynced,
+                    Some(false),
+                    Reason::Updating,
+                    step.to_string(),
+                );
             }
             Step::Deploy { .. } => {
-                say(ConditionType::Deployed, Some(false), Reason::Deploying, step.to_string());
+                say(
+                    ConditionType::Deployed,
+                    Some(false),
+                    Reason::Deploying,
+                    step.to_string(),
+                );
             }
             _ => {}
         }
@@ -429,26 +488,59 @@ fn aspects(
         return facts;
     };
     if wire::differing_settings(app, remote).is_empty() {
-        say(ConditionType::AppSynced, Some(true), Reason::Succeeded, String::new());
+        say(
+            ConditionType::AppSynced,
+            Some(true),
+            Reason::Succeeded,
+            String::new(),
+        );
     } else {
-        say(ConditionType::AppSynced, Some(false), Reason::Updating, "settings differ".into());
+        say(
+            ConditionType::AppSynced,
+            Some(false),
+            Reason::Updating,
+            "settings differ".into(),
+        );
     }
     if app.spec.permissions.is_some() && matches!(seen.acl, Seen::Looked(_)) {
-        say(ConditionType::PermissionsSynced, Some(true), Reason::Succeeded, String::new());
+        say(
+            ConditionType::PermissionsSynced,
+            Some(true),
+            Reason::Succeeded,
+            String::new(),
+        );
     }
     if app.spec.source.is_some() {
         let (status, reason, message) = deployed(app, outcome, memory, remote);
         say(ConditionType::Deployed, status, reason, message);
     }
-    let scopes = app.spec.user_authorization.as_ref().and_then(|u| u.scopes.as_ref());
+    let scopes = app
+        .spec
+        .user_authorization
+        .as_ref()
+        .and_then(|u| u.scopes.as_ref());
     if scopes.is_some() {
         let running = digest::of(&json!(remote.scopes));
-        let recorded = memory.app.as_ref().map(|a| a.activated.as_str()).unwrap_or_default();
+        let recorded = memory
+            .app
+            .as_ref()
+            .map(|a| a.activated.as_str())
+            .unwrap_or_default();
         if remote.compute_state == "ACTIVE" && recorded != running {
             let message = "the scopes were changed while the app ran: stop and start it to let them take effect";
-            say(ConditionType::ScopesSynced, Some(false), Reason::RestartRequired, message.into());
+            say(
+                ConditionType::ScopesSynced,
+                Some(false),
+                Reason::RestartRequired,
+                message.into(),
+            );
         } else {
-            say(ConditionType::ScopesSynced, Some(true), Reason::Succeeded, String::new());
+            say(
+                ConditionType::ScopesSynced,
+                Some(true),
+                Reason::Succeeded,
+                String::new(),
+            );
         }
     }
     facts
@@ -462,8 +554,14 @@ fn deployed(
 ) -> (Option<bool>, Reason, String) {
     let desired = digest::deployment(app);
     let known = memory.deployment.as_ref();
-    let current = known.is_some_and(|d| Some(&d.digest) == desired.as_ref() && d.state == "SUCCEEDED");
-    if let Some(wait) = outcome.plan.wait.as_ref().filter(|w| w.reason == Reason::Deploying) {
+    let current =
+        known.is_some_and(|d| Some(&d.digest) == desired.as_ref() && d.state == "SUCCEEDED");
+    if let Some(wait) = outcome
+        .plan
+        .wait
+        .as_ref()
+        .filter(|w| w.reason == Reason::Deploying)
+    {
         return (Some(false), Reason::Deploying, wait.message.clone());
     }
     if current && !requested_redeploy(app, memory) {

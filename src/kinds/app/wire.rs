@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::spec::{AppResource, ComputeSize, DatabricksApp, Grant, Level, Principal};
 use crate::databricks::Route;
 use crate::worlds::databricks::Row;
-use super::spec::{AppResource, ComputeSize, DatabricksApp, Grant, Level, Principal};
 
 /// A remote app, as a list or a GET shows it.
 #[derive(Clone, Debug, Default, PartialEq)]

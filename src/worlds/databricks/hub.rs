@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{PartialObjectMeta, Selector, SelectorExt};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client as Kube, ResourceExt};
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::connection::{Connection, Parts};
+use super::namespaces::Namespaces;
 use super::secrets::{SecretSource, ca_bundle};
 use super::{fate::SLOW, trouble};
 use crate::api::duration;
@@ -45,7 +45,7 @@ type Version = (Option<String>, Option<i64>);
 pub struct Hub {
     kube: Kube,
     workspaces: Objects<DatabricksWorkspace>,
-    namespaces: Store<PartialObjectMeta<Namespace>>,
+    namespaces: Namespaces,
     pub index: Arc<Index>,
     settings: HubSettings,
     connections: Mutex<HashMap<ObjectName, (Version, Arc<Connection>)>>,
@@ -55,7 +55,7 @@ impl Hub {
     pub fn new(
         kube: Kube,
         workspaces: Objects<DatabricksWorkspace>,
-        namespaces: Store<PartialObjectMeta<Namespace>>,
+        namespaces: Namespaces,
         index: Arc<Index>,
         settings: HubSettings,
     ) -> Self {
@@ -83,6 +83,7 @@ impl Hub {
         let name = reference.resolve(namespace);
         let guarded = find(&self.workspaces, &name);
         let Some(workspace) = guarded.as_ref().and_then(|w| w.0.as_ref().ok()) else {
+            self.close(&name).await;
             return Err(Trouble::new(
                 Reason::WorkspaceNotFound,
                 format!(

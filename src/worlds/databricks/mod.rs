@@ -11,6 +11,7 @@ mod board;
 mod connection;
 mod fate;
 mod hub;
+pub mod namespaces;
 mod secrets;
 mod snapshot;
 
@@ -18,4 +19,5 @@ pub use board::{Board, Row};
 pub use connection::{Connection, Identity};
 pub use fate::{SLOW, trouble};
 pub use hub::{Hub, HubSettings, WORKSPACE};
+pub use namespaces::Namespaces;
 pub use snapshot::{Look, Snapshot, Source};

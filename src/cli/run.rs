@@ -1,0 +1,183 @@
+//! `run`: wires the parts together and runs until a signal.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::databricks::{HostPattern, HostPolicy, Timeouts, UserAgent};
+use crate::engine::events::Events;
+use crate::engine::index::Index;
+use crate::kinds::{self, Running};
+use crate::serve::{self, Readiness};
+use crate::telemetry::logs::{self, LogFormat};
+use crate::telemetry::{Clock, Metrics};
+use crate::worlds::databricks::{HubSettings, namespaces};
+
+/// A request to the API server that takes longer is given up; watches have no such limit.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Options of `run`. Each can also be given as an environment variable.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Hosts that credentials may be sent to: exact ones or whole zones, e.g. `*.cloud.databricks.com`. Default: the zones
+    /// of Databricks.
+    #[arg(
+        long,
+        env = "DAO_ALLOWED_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST,…"
+    )]
+    allowed_hosts: Vec<HostPattern>,
+    /// Also allow plain http and loopback addresses, as far as --allowed-hosts lists them. For tests only.
+    #[arg(long, env = "DAO_ALLOW_INSECURE_HOSTS")]
+    allow_insecure_hosts: bool,
+    /// Address of /metrics, /readyz and /livez.
+    #[arg(
+        long,
+        env = "DAO_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
+    listen: SocketAddr,
+    /// Name of this installation, in the User-Agent of its requests and in its events. Default: the host's name.
+    #[arg(long, env = "DAO_INSTANCE", value_name = "NAME")]
+    instance: Option<String>,
+    /// How log lines are written: text on a terminal, JSON elsewhere, unless said otherwise.
+    #[arg(long, env = "DAO_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Which log lines are written, e.g. `info` or `info,databricks_app_operator=debug`.
+    #[arg(
+        long,
+        env = "DAO_LOG_FILTER",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log_filter: String,
+    /// Lets the operator's intervals and polls run so many times as fast, against a fake workspace that does the same.
+    #[arg(long, env = "DAO_SERVICE_TIME_SCALE", default_value_t = 1, hide = true)]
+    service_time_scale: u32,
+}
+
+/// Why the operator did not run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
+    #[error(transparent)]
+    Serve(#[from] serve::Error),
+    #[error(
+        "--service-time-scale {0} needs --allowed-hosts with nothing but loopback addresses: it is for a fake workspace"
+    )]
+    Scale(u32),
+    #[error("finding the cluster: {0}; set KUBECONFIG, or run in a pod with a service account")]
+    Cluster(#[source] kube::config::InferConfigError),
+    #[error("connecting to the cluster: {0}")]
+    Client(#[source] kube::Error),
+    #[error("waiting for signals: {0}")]
+    Signals(#[source] std::io::Error),
+    #[error("a controller ended by itself; see the log")]
+    Ended,
+}
+
+/// Runs until SIGTERM or SIGINT; then no pass starts and those under way finish.
+#[tokio::main]
+pub async fn run(options: Options) -> Result<(), Error> {
+    logs::init(options.log_format, &options.log_filter)?;
+    // reqwest and kube are built without a default provider.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let clock = Clock::new(options.service_time_scale);
+    let mut host_policy = HostPolicy {
+        allow_insecure: options.allow_insecure_hosts,
+        ..HostPolicy::default()
+    };
+    if !options.allowed_hosts.is_empty() {
+        host_policy.allowed = options.allowed_hosts;
+    }
+    if clock.scale() != 1 && !host_policy.only_loopback() {
+        return Err(Error::Scale(options.service_time_scale));
+    }
+    let instance = options.instance.or_else(|| std::env::var("HOSTNAME").ok());
+    let instance = instance.unwrap_or_else(|| "local".into());
+    let config = Config::infer().await.map_err(Error::Cluster)?;
+    let watching = client(&config, None)?;
+    let requests = client(&config, Some(READ_TIMEOUT))?;
+    let metrics = Metrics::new();
+    let shutdown = CancellationToken::new();
+    let ready = Readiness::default();
+    let server = serve::bind(
+        options.listen,
+        metrics.clone(),
+        ready.clone(),
+        shutdown.clone(),
+    )
+    .await?;
+    let server = tokio::spawn(server);
+    let index = Arc::new(Index::default());
+    let (namespaces, watch_namespaces) = namespaces::watch(watching.clone(), index.clone());
+    let watch_namespaces = tokio::spawn(watch_namespaces);
+    let (synced, ended) = kinds::run_all(Running {
+        watching,
+        requests: requests.clone(),
+        index,
+        hub: HubSettings {
+            host_policy,
+            user_agent: UserAgent {
+                product: env!("CARGO_PKG_NAME").into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                instance: instance.clone(),
+            },
+            timeouts: Timeouts::default(),
+            clock,
+            metrics: metrics.clone(),
+        },
+        clock,
+        events: Events::new(requests, &instance, metrics.clone()),
+        metrics,
+        namespaces,
+        shutdown: shutdown.clone(),
+    });
+    info!(version = env!("CARGO_PKG_VERSION"), %instance, listen = %options.listen, "started");
+    tokio::spawn(async move {
+        synced.await;
+        ready.set();
+        info!("caches are synced");
+    });
+    let signalled = signalled();
+    let by_signal = tokio::select! {
+        signal = signalled => { signal?; true }
+        () = shutdown.cancelled() => false,
+    };
+    info!("stopping: passes under way finish, none starts");
+    shutdown.cancel();
+    let _ = tokio::time::timeout(GRACE, ended).await;
+    watch_namespaces.abort();
+    if let Ok(served) = server.await {
+        served?;
+    }
+    if by_signal { Ok(()) } else { Err(Error::Ended) }
+}
+
+fn client(config: &Config, read_timeout: Option<Duration>) -> Result<Client, Error> {
+    let mut config = config.clone();
+    config.read_timeout = read_timeout;
+    Client::try_from(config).map_err(Error::Client)
+}
+
+async fn signalled() -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! DatabricksWorkspace: the connection's own conditions, and its place in the way of a deletion while apps use it.
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::app::APP;
+use super::app::wire::RemoteApp;
+use crate::api::annotation;
+use crate::api::names::ObjectName;
+use crate::api::status::Reason;
+use crate::api::workspace::{
+    AppCounts, DatabricksWorkspace, Identity, WorkspaceDetails, WorkspaceMemory,
+};
+use crate::engine::fold::Verdict;
+use crate::engine::index::{Key, Ref};
+use crate::engine::managed::{self, Inputs, Managed, Outcome, Report, Trouble};
+use crate::engine::plan::{Fate, Plan, Refusal, Wish};
+use crate::engine::reconcile::name_of;
+use crate::worlds::databricks::{self, Board, Connection, Hub, WORKSPACE};
+
+/// Objects named in a message.
+const NAMED: usize = 10;
+/// What wakes the object comes earlier; this only bounds the wait.
+const POLL: Duration = Duration::from_secs(60);
+
+/// One Workspace's connection, or why there is none.
+pub struct World {
+    hub: Arc<Hub>,
+    connection: Result<Arc<Connection>, Trouble>,
+    /// Who refers to it.
+    users: Vec<ObjectName>,
+}
+
+/// What a pass saw; no call of its own is made, the connection's heartbeat and boards tell.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    problem: Option<Trouble>,
+    identity: Option<databricks::Identity>,
+    apps: Option<AppCounts>,
+    users: Vec<ObjectName>,
+}
+
+/// A Workspace is never written to: there are no steps.
+#[derive(Clone, Debug)]
+pub enum NoStep {}
+
+impl fmt::Display for NoStep {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl managed::Step for NoStep {
+    fn verb(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        match *self {}
+    }
+}
+
+impl Managed for DatabricksWorkspace {
+    type Hub = Arc<Hub>;
+    type World = World;
+    type Observed = Observed;
+    type Step = NoStep;
+    type Effect = NoStep;
+    type Memory = WorkspaceMemory;
+    type Details = WorkspaceDetails;
+
+    const KIND: &'static str = WORKSPACE;
+
+    fn refs(&self) -> Vec<Ref> {
+        Vec::new()
+    }
+
+    fn suspended(&self) -> bool {
+        false
+    }
+
+    fn owns_nothing(_: &WorkspaceMemory) -> bool {
+        // Whether apps still use it is seen in a pass.
+        false
+    }
+
+    async fn open(&self, hub: &Arc<Hub>, _: Wish) -> Result<World, Trouble> {
+        let own = Ref::Spec(Key::new(WORKSPACE, name_of(self)));
+        let users = hub.index.holders(&own);
+        Ok(World {
+            hub: hub.clone(),
+            connection: hub.connection(self).await,
+            users: users
+                .into_iter()
+                .filter(|k| k.kind == APP)
+                .map(|k| k.name)
+                .collect(),
+        })
+    }
+
+    async fn observe(
+        &self,
+        memory: &WorkspaceMemory,
+        world: &World,
+        wish: Wish,
+        _: bool,
+    ) -> Result<Observed, Trouble> {
+        let users = world.users.clone();
+        if wish == Wish::Deleting && users.is_empty() {
+            world.hub.close(&name_of(self)).await;
+            return Ok(Observed::default());
+        }
+        let connection = match &world.connection {
+            Ok(connection) => connection,
+            Err(trouble) => {
+                return Ok(Observed {
+                    problem: Some(trouble.clone()),
+                    users,
+                    ..Observed::default()
+                });
+            }
+        };
+        let asked = self.annotations().get(annotation::RECONCILE_REQUESTED_AT);
+        if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
+            connection.poke();
+        }
+        let board = connection.board::<RemoteApp>();
+        Ok(Observed {
+            problem: connection.problem(),
+            identity: connection.identity(),
+            apps: board.newest_list().map(|_| counts(self, world, &board)),
+            users,
+        })
+    }
+
+    fn plan(&self, inputs: &Inputs<'_, Self>) -> Plan<NoStep> {
+        let seen = inputs.seen;
+        if inputs.wish == Wish::Deleting {
+            if seen.users.is_empty() {
+                return Plan::default();
+            }
+            return Plan::wait(Reason::InUse, in_use(&seen.users), POLL);
+        }
+        if let Some(problem) = &seen.problem {
+            return Plan::refuse(Refusal {
+                reason: problem.reason,
+                message: problem.message.clone(),
+                // The heartbeat looks again; its outcome wakes the object.
+                fate: match problem.fate {
+                    Fate::Stalled { .. } => Fate::Stalled { recheck: None },
+                    Fate::Missing { recheck } => Fate::Missing { recheck },
+                    Fate::Retry | Fate::After(_) => Fate::After(POLL),
+                },
+            });
+        }
+        if seen.identity.is_none() {
+            return Plan::wait(
+                Reason::Observing,
+                "asking the workspace who the operator is",
+                POLL,
+            );
+        }
+        Plan::default()
+    }
+
+    fn ahead(&self, step: &NoStep, _: &WorkspaceMemory, _: Timestamp) -> Option<WorkspaceMemory> {
+        match *step {}
+    }
+
+    async fn act(&self, step: &NoStep, _: &World) -> Result<NoStep, Trouble> {
+        match *step {}
+    }
+
+    fn report(&self, outcome: &Outcome<'_, Self>) -> Report<Self> {
+        let mut memory = outcome.memory.clone();
+        let mut details = outcome.details.clone();
+        memory.last_handled_reconcile_at = self
+            .annotations()
+            .get(annotation::RECONCILE_REQUESTED_AT)
+            .cloned();
+        if let Some(seen) = outcome.seen {
+            if let Some(identity) = &seen.identity {
+                details.identity = Some(Identity {
+                    user_name: identity.user_name.clone(),
+                    id: identity.id.clone(),
+                });
+                if memory.workspace_id.is_none() {
+                    memory.workspace_id.clone_from(&identity.workspace_id);
+                }
+            }
+            details.apps = seen.apps.clone().or(details.apps);
+        }
+        Report {
+            verdict: verdict(outcome),
+            aspects: Vec::new(),
+            memory,
+            details,
+            notes: Vec::new(),
+        }
+    }
+}
+
+fn verdict(outcome: &Outcome<'_, DatabricksWorkspace>) -> Verdict {
+    if let Some(wait) = &outcome.plan.wait {
+        return Verdict::Moving {
+            reason: wait.reason,
+            message: wait.message.clone(),
+        };
+    }
+    if let Some(refusal) = outcome.plan.refusals.first() {
+        let (reason, message) = (refusal.reason, refusal.message.clone());
+        return match refusal.fate {
+            Fate::Stalled { .. } => Verdict::Stalled { reason, message },
+            Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
+                Verdict::Retrying { reason, message }
+            }
+        };
+    }
+    match outcome.seen.and_then(|s| s.identity.as_ref()) {
+        Some(identity) => Verdict::Ready {
+            reason: Reason::Connected,
+            message: format!("connected as {}", identity.user_name),
+        },
+        None => Verdict::Keep,
+    }
+}
+
+fn in_use(users: &[ObjectName]) -> String {
+    let named: Vec<String> = users.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = users.len().saturating_sub(named.len());
+    let and = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("still used by {}{and}; delete them first", named.join(", "))
+}
+
+fn counts(workspace: &DatabricksWorkspace, world: &World, board: &Board<RemoteApp>) -> AppCounts {
+    let name = name_of(workspace);
+    let names = board.rows(|row| row.name.clone());
+    let declared = |app: &&String| {
+        let shared = Board::<RemoteApp>::reference(&name, app);
+        !world.hub.index.holders(&shared).is_empty()
+    };
+    let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    AppCounts {
+        managed: number(names.iter().filter(declared).count()),
+        total: number(names.len()),
+        limit: workspace.spec.limits.max_apps,
+    }
+}

@@ -30,6 +30,7 @@ pub struct Seed {
     directories: Vec<String>,
     files: BTreeMap<String, String>,
     apps: Vec<Map<String, Value>>,
+    federation_policies: Vec<Policy>,
     /// Scopes that users can grant to apps, besides those that the service is known to have.
     pub user_api_scopes: Vec<String>,
 }
@@ -112,6 +113,14 @@ struct Securable {
     #[serde(rename = "type")]
     securable_type: String,
     name: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Policy {
+    /// Its application id; an account-wide policy without.
+    service_principal: Option<String>,
+    oidc_policy: Map<String, Value>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +222,9 @@ impl Seed {
                 .add(&securable.securable_type, &securable.name);
         }
         self.sow_objects(workspace);
+        for policy in &self.federation_policies {
+            workspace.seed_policy(policy.service_principal.as_deref(), &policy.oidc_policy);
+        }
         for directory in &self.directories {
             workspace.files.make_directory(directory, at);
         }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
+use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, Outcome};
@@ -57,6 +58,8 @@ pub struct Call<'a> {
     pub base_url: &'a str,
     /// Lists answer an empty page between each two.
     pub empty_pages: bool,
+    /// Keys that were fetched for a token exchange, or why that failed.
+    pub keys: Option<&'a Result<JwkSet, String>>,
     /// Real seconds that new access tokens live.
     pub token_lifetime: std::time::Duration,
 }

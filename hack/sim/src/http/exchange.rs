@@ -12,6 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response, StatusCode, header};
+use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -19,7 +20,7 @@ use super::{Access, Call, Cut, Route, Shared};
 use crate::error::{ApiError, Outcome};
 use crate::faults::{Abandoned, Kind, Moment, Target};
 use crate::log::{Arrival, Progress, redact};
-use crate::workspace::{Caller, Workspace, directory, uuid};
+use crate::workspace::{Caller, Workspace, directory, identity, uuid};
 
 /// Larger bodies are refused.
 const LARGEST_BODY: usize = 64 << 20;
@@ -160,7 +161,8 @@ impl Exchange {
         if let Some(answer) = self.suffer(Moment::BeforeCommit).await {
             return self.finish(answer);
         }
-        let answer = self.commit();
+        let keys = self.fetch_keys().await;
+        let answer = self.commit(keys.as_ref());
         self.ticket.commit(answer.status);
         match self.suffer(Moment::AfterCommit).await {
             Some(other) => self.finish(other),
@@ -200,12 +202,21 @@ impl Exchange {
         invented
     }
 
+    /// The one thing that a request may wait for: an issuer's keys.
+    async fn fetch_keys(&self) -> Option<Result<JwkSet, String>> {
+        let source = {
+            let world = self.shared.lock();
+            identity::keys_wanted(&world.workspace, self.route, &self.body)?
+        };
+        Some(source.fetch().await)
+    }
+
     /// Authenticates and handles the request at one instant.
-    fn commit(&self) -> Answer {
+    fn commit(&self, keys: Option<&Result<JwkSet, String>>) -> Answer {
         let mut world = self.shared.lock();
         let workspace = &mut world.workspace;
         workspace.tick();
-        let outcome = self.handle(workspace);
+        let outcome = self.handle(workspace, keys);
         if self.route.method != "GET" {
             workspace.remember_apps();
         }
@@ -217,7 +228,7 @@ impl Exchange {
         Answer::render(outcome, shape, extra, &self.request_id)
     }
 
-    fn handle(&self, workspace: &mut Workspace) -> Outcome {
+    fn handle(&self, workspace: &mut Workspace, keys: Option<&Result<JwkSet, String>>) -> Outcome {
         let nobody = Caller {
             name: String::new(),
             kind: directory::Kind::User,
@@ -239,6 +250,7 @@ impl Exchange {
             body: &self.body,
             base_url: &self.base_url,
             empty_pages: self.faults.contains(&Kind::EmptyPage {}),
+            keys,
             token_lifetime: token_lifetime.unwrap_or(HOUR),
         };
         (self.route.handler)(workspace, &call)

@@ -106,6 +106,11 @@ impl Directory {
         self.attribute(kind, id, "displayName")
     }
 
+    /// Of the service principal with this SCIM id.
+    pub fn application_id(&self, id: i64) -> Option<String> {
+        self.attribute(Kind::ServicePrincipal, id, "applicationId")
+    }
+
     pub fn remove(&mut self, kind: Kind, id: i64) -> bool {
         let text = id.to_string();
         for ((other, _), attributes) in &mut self.members {

@@ -1,15 +1,18 @@
 //! Who is calling: personal access tokens, OAuth tokens, and the documents that tell clients where to get one.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::directory::Kind;
+use super::federation::KeySource;
 use super::{Workspace, short_id};
 use crate::config::Config;
 use crate::error::{ApiError, Outcome};
 use crate::http::{Call, Route};
+
+const TOKEN: &str = "/oidc/v1/token";
 
 pub const ROUTES: &[Route] = &[
     Route::public("GET", "/.well-known/databricks-config", databricks_config),
@@ -23,7 +26,7 @@ pub const ROUTES: &[Route] = &[
         "/oidc/.well-known/openid-configuration",
         authorization_server,
     ),
-    Route::public("POST", "/oidc/v1/token", token),
+    Route::public("POST", TOKEN, token),
 ];
 
 /// Whoever a token stands for.
@@ -37,8 +40,8 @@ pub struct Caller {
 #[derive(Debug, Default)]
 pub struct Tokens {
     pats: BTreeMap<String, String>,
-    /// Client id to secret.
-    clients: BTreeMap<String, String>,
+    /// Client ids with their secrets; one may have several.
+    clients: BTreeSet<(String, String)>,
     /// OAuth access tokens: of whom, and until when.
     issued: BTreeMap<String, (Caller, Instant)>,
 }
@@ -65,8 +68,21 @@ impl Workspace {
         for (id, secret) in &config.oauth_clients {
             self.directory
                 .ensure(Kind::ServicePrincipal, id, Some(id.as_str()));
-            self.tokens.clients.insert(id.clone(), secret.clone());
+            self.add_client(id, secret);
         }
+    }
+
+    /// Lets a service principal in with a secret made for it.
+    pub(super) fn add_client(&mut self, application_id: &str, secret: &str) {
+        self.tokens
+            .clients
+            .insert((application_id.to_owned(), secret.to_owned()));
+    }
+
+    pub(super) fn remove_client(&mut self, application_id: &str, secret: &str) {
+        self.tokens
+            .clients
+            .remove(&(application_id.to_owned(), secret.to_owned()));
     }
 
     /// The caller behind an `Authorization` header.
@@ -117,6 +133,8 @@ fn authorization_server(_: &mut Workspace, call: &Call<'_>) -> Outcome {
         "token_endpoint": format!("{base}/oidc/v1/token"),
         "scopes_supported": ["all-apis", "offline_access", "openid"],
         "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
     })
     .into())
@@ -124,6 +142,17 @@ fn authorization_server(_: &mut Workspace, call: &Call<'_>) -> Outcome {
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// Where the keys are that a token exchange needs to check its subject token, if the workspace doesn't have them.
+pub fn keys_wanted(workspace: &Workspace, route: &Route, body: &[u8]) -> Option<KeySource> {
+    if route.pattern != TOKEN {
+        return None;
+    }
+    let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
+    let token = form.get("subject_token")?;
+    workspace.key_source(token, form.get("client_id").map(String::as_str))
+}
 
 fn token(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let form: BTreeMap<String, String> = form_urlencoded::parse(call.body).into_owned().collect();
@@ -135,7 +164,7 @@ fn token(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
                 .ok_or_else(|| {
                     ApiError::oauth(401, "invalid_client", "Client authentication is missing")
                 })?;
-            let known = workspace.tokens.clients.get(&id) == Some(&secret);
+            let known = workspace.tokens.clients.contains(&(id.clone(), secret));
             known
                 .then_some(Caller {
                     name: id,
@@ -146,11 +175,17 @@ fn token(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
                 })?
         }
         Some(TOKEN_EXCHANGE) => {
-            return Err(ApiError::oauth(
-                400,
-                "unsupported_grant_type",
-                "no federation policy",
-            ));
+            let subject_token = field("subject_token").ok_or_else(|| {
+                ApiError::oauth(400, "invalid_request", "subject_token is missing")
+            })?;
+            if field("subject_token_type") != Some(JWT) {
+                return Err(ApiError::oauth(
+                    400,
+                    "invalid_request",
+                    format!("subject_token_type must be {JWT}"),
+                ));
+            }
+            workspace.federate(subject_token, field("client_id"), call.keys)?
         }
         Some(other) => {
             return Err(ApiError::oauth(

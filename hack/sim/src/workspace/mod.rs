@@ -11,6 +11,7 @@
 //! Nothing runs by itself: state is a function of time, and [`Workspace::tick`] applies what has come due.
 pub mod apps;
 pub mod directory;
+pub mod federation;
 pub mod files;
 pub mod identity;
 pub mod jobs;
@@ -53,6 +54,7 @@ pub struct Workspace {
     pub faults: Faults,
     pub rules: Rules,
     pub tokens: identity::Tokens,
+    pub federation: federation::Policies,
     pub directory: directory::Directory,
     pub apps: apps::Apps,
     pub spaces: spaces::Spaces,
@@ -90,6 +92,7 @@ impl Workspace {
                 scopes: seed.user_api_scopes.clone(),
             },
             tokens: identity::Tokens::default(),
+            federation: federation::Policies::default(),
             directory: directory::Directory::default(),
             apps: apps::Apps::default(),
             spaces: spaces::Spaces::default(),
@@ -137,6 +140,7 @@ impl Workspace {
 pub fn routes() -> impl Iterator<Item = &'static Route> {
     [
         identity::ROUTES,
+        federation::ROUTES,
         directory::ROUTES,
         apps::ROUTES,
         spaces::ROUTES,

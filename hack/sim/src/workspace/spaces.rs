@@ -42,7 +42,8 @@ impl Spaces {
 
     fn finish(&mut self, name: &str, response: Value) -> Value {
         let operation = json!({
-            "name": format!("app-spaces/{name}/operations/{}", short_id(12)),
+            // Clients poll `/app-spaces/{name of the operation}/operation`.
+            "name": name,
             "done": true,
             "metadata": {},
             "response": response,

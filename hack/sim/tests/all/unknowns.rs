@@ -1,0 +1,199 @@
+//! What nobody knows of the service: each possibility can be played.
+use serde_json::{Value, json};
+
+use crate::harness::{ANN, SOURCE, Service, column, text};
+
+async fn create(service: &Service, body: Value) -> Value {
+    service
+        .post("/api/2.0/apps?no_compute=true", body)
+        .await
+        .ok()
+}
+
+#[tokio::test]
+async fn an_app_can_deploy_itself_at_create() {
+    let service = Service::start().await;
+    service
+        .fault(json!({"kind": "auto_deploy_at_create"}))
+        .await;
+    service.active_app("demo").await;
+    let app = service.app("demo").await;
+    assert_eq!(app["app_status"]["state"], "RUNNING");
+    assert_eq!(
+        app["default_source_code_path"],
+        format!("/Workspace/Users/{ANN}/demo")
+    );
+    create(&service, json!({"name": "off"})).await;
+    service.advance("10m").await;
+    assert!(service.app("off").await["active_deployment"].is_null());
+}
+
+#[tokio::test]
+async fn token_forwarding_can_read_true_whatever_was_set() {
+    let service = Service::start().await;
+    let body = json!({"name": "demo", "forward_user_access_token": false});
+    assert_eq!(
+        create(&service, body).await["forward_user_access_token"],
+        false
+    );
+    service
+        .fault(json!({"kind": "forward_user_access_token_reads_true"}))
+        .await;
+    assert_eq!(service.app("demo").await["forward_user_access_token"], true);
+}
+
+#[tokio::test]
+async fn scopes_can_be_effective_and_not_echoed() {
+    let service = Service::start().await;
+    create(
+        &service,
+        json!({"name": "demo", "user_api_scopes": ["sql"]}),
+    )
+    .await;
+    service.fault(json!({"kind": "scopes_not_echoed"})).await;
+    let app = service.app("demo").await;
+    assert!(app.get("user_api_scopes").is_none());
+    assert!(app["effective_user_api_scopes"].to_string().contains("sql"));
+}
+
+#[tokio::test]
+async fn the_active_source_path_can_be_the_snapshot() {
+    let service = Service::start().await;
+    service.running_app("demo").await;
+    service
+        .fault(json!({"kind": "active_source_path_is_snapshot"}))
+        .await;
+    let app = service.app("demo").await;
+    let active = &app["active_deployment"];
+    assert_eq!(
+        active["source_code_path"],
+        active["deployment_artifacts"]["source_code_path"]
+    );
+    assert_eq!(app["default_source_code_path"], SOURCE);
+}
+
+#[tokio::test]
+async fn lists_inside_answers_can_come_in_another_order() {
+    let service = Service::seeded("warehouses: [a, b]").await;
+    let resource =
+        |id: &str| json!({"name": id, "sql_warehouse": {"id": id, "permission": "CAN_USE"}});
+    create(
+        &service,
+        json!({"name": "demo", "resources": [resource("a"), resource("b")]}),
+    )
+    .await;
+    service.fault(json!({"kind": "reversed_order"})).await;
+    let app = service.app("demo").await;
+    assert_eq!(column(&app["resources"], "name"), ["b", "a"]);
+    let acl = service.get("/api/2.0/permissions/apps/demo").await.ok();
+    assert_eq!(acl["access_control_list"][0]["group_name"], "admins");
+}
+
+#[tokio::test]
+async fn delete_can_answer_nothing_and_404_can_have_another_code() {
+    let service = Service::start().await;
+    create(&service, json!({"name": "demo"})).await;
+    service.fault(json!({"kind": "delete_reply_empty"})).await;
+    service
+        .fault(json!({"kind": "not_found_code", "error_code": "NOT_FOUND"}))
+        .await;
+    assert_eq!(service.delete("/api/2.0/apps/demo").await.ok(), json!({}));
+    assert_eq!(service.compute("demo").await, "DELETING");
+    let missing = service.get("/api/2.0/apps/nope").await;
+    assert_eq!(missing.refusal().1, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn features_can_be_off() {
+    let service = Service::start().await;
+    for (fault, field, value, message) in [
+        (
+            "git_refused",
+            "git_repository",
+            json!({"provider": "gitHub", "url": "https://github.com/o/r"}),
+            "Git repository cannot be defined in this workspace. Please try again later.",
+        ),
+        (
+            "user_authorization_refused",
+            "user_api_scopes",
+            json!(["sql"]),
+            "User token passthrough is not enabled for this workspace.",
+        ),
+    ] {
+        service.fault(json!({"kind": fault})).await;
+        let body = json!({"name": "demo", field: value});
+        let refused = service.post("/api/2.0/apps", body).await;
+        assert_eq!((refused.refusal().0, refused.refusal().2), (400, message));
+    }
+    service
+        .fault(json!({"kind": "instance_counts_refused"}))
+        .await;
+    let body = json!({"name": "demo", "compute_min_instances": 1, "compute_max_instances": 2});
+    let refused = service.post("/api/2.0/apps", body).await;
+    assert_eq!(
+        refused.refusal().2,
+        "Manual instance count configuration is not enabled in this workspace."
+    );
+}
+
+#[tokio::test]
+async fn any_update_can_touch_compute_or_be_refused_in_transit() {
+    let service = Service::start().await;
+    service.active_app("demo").await;
+    service
+        .fault(json!({"kind": "update_touches_compute"}))
+        .await;
+    let update = async || {
+        service
+            .update("demo", "description", json!({"description": "x"}))
+            .await
+    };
+    update().await.ok();
+    assert_eq!(service.compute("demo").await, "UPDATING");
+    service.advance("61s").await;
+    assert_eq!(service.compute("demo").await, "ACTIVE");
+    service
+        .fault(json!({"kind": "update_refused_in_transit"}))
+        .await;
+    service
+        .post("/api/2.0/apps/demo/stop", json!({}))
+        .await
+        .ok();
+    assert_eq!(update().await.refusal().0, 400);
+    service.advance("1m").await;
+    update().await.ok();
+}
+
+#[tokio::test]
+async fn a_failed_deployment_can_stay_pending() {
+    let service = Service::start().await;
+    service.running_app("demo").await;
+    service
+        .fault(json!({"kind": "failed_deployment_stays_pending"}))
+        .await;
+    service
+        .fault(json!({"kind": "deployment_outcome", "outcome": "FAILED", "times": 1}))
+        .await;
+    service.deploy("demo").await.ok();
+    service.advance("2m").await;
+    let app = service.app("demo").await;
+    assert_eq!(
+        app["pending_deployment"]["status"],
+        json!({"state": "FAILED", "message": "App deployment failed unexpectedly."})
+    );
+    assert_eq!(app["active_deployment"]["status"]["state"], "SUCCEEDED");
+    service.deploy("demo").await.ok();
+    service.advance("2m").await;
+    assert!(service.app("demo").await["pending_deployment"].is_null());
+}
+
+#[tokio::test]
+async fn a_fresh_app_can_have_no_direct_entry() {
+    let service = Service::start().await;
+    service.fault(json!({"kind": "no_default_acl"})).await;
+    create(&service, json!({"name": "demo"})).await;
+    let acl = service.get("/api/2.0/permissions/apps/demo").await.ok();
+    let list = &acl["access_control_list"];
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(text(&list[0]["group_name"]), "admins");
+}

@@ -105,7 +105,7 @@ impl Simulator {
         let address = listener.local_addr().map_err(failed)?;
 
         let log = log::RequestLog::new(log);
-        let shared = Arc::new(http::Shared::new(config, seed.unwrap_or_default(), log));
+        let shared = Arc::new(http::Shared::new(config, seed.unwrap_or_default(), log)?);
         let service = http::router(shared).into_make_service_with_connect_info::<http::Cut>();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();

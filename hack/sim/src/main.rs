@@ -18,11 +18,11 @@ struct Args {
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// A personal access token and the e-mail address of its user; may be repeated
-    #[arg(long, value_name = "TOKEN=USER", value_parser = pair_by_equals)]
-    pat: Vec<(String, String)>,
+    #[arg(long, value_name = "TOKEN=USER")]
+    pat: Vec<String>,
     /// A service principal's client id (its application id) and secret; may be repeated
-    #[arg(long, value_name = "ID:SECRET", value_parser = pair_by_colon)]
-    oauth_client: Vec<(String, String)>,
+    #[arg(long, value_name = "ID:SECRET")]
+    oauth_client: Vec<String>,
     /// Service time runs so many times faster than the wall clock
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     time_scale: u32,
@@ -43,22 +43,21 @@ struct Args {
     log: Option<PathBuf>,
 }
 
-fn pair_by_equals(text: &str) -> Result<(String, String), String> {
-    pair(text, '=', "TOKEN=USER")
-}
-
-fn pair_by_colon(text: &str) -> Result<(String, String), String> {
-    pair(text, ':', "ID:SECRET")
-}
-
-/// The message leaves the value out: it holds a secret.
-fn pair(text: &str, separator: char, form: &str) -> Result<(String, String), String> {
-    match text.split_once(separator) {
-        Some((first, second)) if !first.is_empty() && !second.is_empty() => {
-            Ok((first.to_owned(), second.to_owned()))
-        }
-        _ => Err(format!("expected {form}")),
-    }
+/// Not a parser of clap's: its errors show the value, and this one holds a secret.
+fn pairs(
+    values: &[String],
+    separator: char,
+    expected: &'static str,
+) -> Result<Vec<(String, String)>, String> {
+    values
+        .iter()
+        .map(|value| match value.split_once(separator) {
+            Some((first, second)) if !first.is_empty() && !second.is_empty() => {
+                Ok((first.to_owned(), second.to_owned()))
+            }
+            _ => Err(format!("expected {expected}")),
+        })
+        .collect()
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -86,8 +85,8 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let sim = Simulator::start(Config {
         listen: args.listen,
-        pats: args.pat,
-        oauth_clients: args.oauth_client,
+        pats: pairs(&args.pat, '=', "--pat TOKEN=USER")?,
+        oauth_clients: pairs(&args.oauth_client, ':', "--oauth-client ID:SECRET")?,
         time_scale: args.time_scale,
         any_source: args.any_source,
         max_apps: args.max_apps,

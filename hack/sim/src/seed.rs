@@ -137,8 +137,8 @@ pub enum SeedError {
         #[source]
         source: Box<serde_saphyr::Error>,
     },
-    #[error("the seed {path} has an app that the workspace would refuse: {message}")]
-    App { path: String, message: String },
+    #[error("create app {name} of the seed: {message}")]
+    App { name: String, message: String },
 }
 
 impl Seed {
@@ -148,22 +148,14 @@ impl Seed {
             path: shown.clone(),
             source,
         })?;
-        let seed: Seed = serde_saphyr::from_str(&text).map_err(|source| SeedError::Format {
+        serde_saphyr::from_str(&text).map_err(|source| SeedError::Format {
             path: shown.clone(),
             source: Box::new(source),
-        })?;
-        for app in &seed.apps {
-            let name = app.get("name").and_then(Value::as_str).unwrap_or_default();
-            crate::workspace::apps::check_name(name).map_err(|e| SeedError::App {
-                path: shown.clone(),
-                message: e.message,
-            })?;
-        }
-        Ok(seed)
+        })
     }
 
     /// Puts everything into the workspace. Members of groups come last, as they may be of any kind.
-    pub fn sow(&self, workspace: &mut Workspace) {
+    pub fn sow(&self, workspace: &mut Workspace) -> Result<(), SeedError> {
         let at = workspace.stamp_millis();
         let directory = &mut workspace.directory;
         for user in &self.users {
@@ -232,8 +224,12 @@ impl Seed {
             workspace.files.add(path, content.clone().into_bytes(), at);
         }
         for app in &self.apps {
-            workspace.seed_app(app);
+            workspace.seed_app(app).map_err(|refused| SeedError::App {
+                name: app.get("name").map(Value::to_string).unwrap_or_default(),
+                message: refused.message,
+            })?;
         }
+        Ok(())
     }
 
     fn sow_objects(&self, workspace: &mut Workspace) {

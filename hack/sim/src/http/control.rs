@@ -170,12 +170,12 @@ fn clock(workspace: &Workspace) -> Value {
 }
 
 /// Back to what the workspace was started with: apps, faults, clock, requests.
-async fn reset(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let fresh = Workspace::new(&shared.config, &shared.seed);
+async fn reset(State(shared): State<Arc<Shared>>) -> Control {
+    let fresh = Workspace::new(&shared.config, &shared.seed).map_err(|e| Refused(e.to_string()))?;
     let world = &mut *shared.lock();
     world.workspace = fresh;
     world.log.zero();
-    Json(json!({}))
+    Ok(Json(json!({})))
 }
 
 /// The world, moved to the present.

@@ -13,7 +13,7 @@ use axum::routing::{MethodFilter, on};
 
 use crate::config::Config;
 use crate::log::RequestLog;
-use crate::seed::Seed;
+use crate::seed::{Seed, SeedError};
 use crate::workspace::{Workspace, routes};
 
 pub use call::{Access, Call, Reply, Route, required, text};
@@ -35,15 +35,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(config: Config, seed: Seed, log: RequestLog) -> Self {
-        Self {
-            world: Mutex::new(World {
-                workspace: Workspace::new(&config, &seed),
-                log,
-            }),
+    pub fn new(config: Config, seed: Seed, log: RequestLog) -> Result<Self, SeedError> {
+        let workspace = Workspace::new(&config, &seed)?;
+        Ok(Self {
+            world: Mutex::new(World { workspace, log }),
             config,
             seed,
-        }
+        })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, World> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::directory::Kind;
 use super::identity::Caller;
-use super::paging::page;
+use super::paging::{object, page};
 use super::{Workspace, short_id, uuid};
 use crate::error::{ApiError, Outcome};
 use crate::http::{Call, Reply, Route, text};
@@ -276,8 +276,15 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .policies
         .iter()
         .filter(|((of, _), _)| *of == owner)
-        .map(|((_, id), policy)| (id.clone(), Value::Object(policy.clone())));
-    Ok(page(call, "policies", workspace.rules.page_size, policies)?.into())
+        .map(|((_, id), policy)| (id.clone(), policy));
+    Ok(page(
+        call,
+        "policies",
+        workspace.rules.page_size,
+        policies,
+        object,
+    )?
+    .into())
 }
 
 fn create(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {

@@ -31,7 +31,7 @@ use crate::clock::{Clock, ServiceTime};
 use crate::config::Config;
 use crate::faults::Faults;
 use crate::http::Route;
-use crate::seed::Seed;
+use crate::seed::{Seed, SeedError};
 
 pub use identity::Caller;
 
@@ -72,7 +72,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    pub fn new(config: &Config, seed: &Seed) -> Self {
+    pub fn new(config: &Config, seed: &Seed) -> Result<Self, SeedError> {
         let clock = Clock::new(config.time_scale);
         let mut workspace = Self {
             id: seed.workspace.id.unwrap_or(1_234_567_890_123_456),
@@ -106,8 +106,8 @@ impl Workspace {
             objects: objects::Objects::default(),
         };
         workspace.admit(config);
-        seed.sow(&mut workspace);
-        workspace
+        seed.sow(&mut workspace)?;
+        Ok(workspace)
     }
 
     /// Moves to the present and applies what has come due until then. Each request starts with it.

@@ -1,6 +1,6 @@
 //! Lists in pages. A token names the last key of its page, so that what comes or goes between two pages moves nothing else.
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::http::Call;
@@ -9,12 +9,13 @@ use crate::http::Call;
 const EMPTY: char = '\u{1}';
 
 /// One page of `items`, which come in ascending order of their keys, as `{field: […], next_page_token}`.
-/// `limit` bounds the page whatever the client asks for.
-pub fn page(
+/// `limit` bounds the page whatever the client asks for; only what is on the page is rendered.
+pub fn page<T>(
     call: &Call<'_>,
     field: &str,
     limit: usize,
-    items: impl IntoIterator<Item = (String, Value)>,
+    items: impl IntoIterator<Item = (String, T)>,
+    render: impl Fn(T) -> Value,
 ) -> Result<Value, ApiError> {
     let size = match call.query("page_size") {
         None => limit,
@@ -35,10 +36,10 @@ pub fn page(
     let mut rest = items
         .into_iter()
         .skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after));
-    let mut shown = Vec::new();
+    let mut shown: Vec<Value> = Vec::new();
     let mut last = String::new();
-    for (key, value) in rest.by_ref().take(size) {
-        shown.push(value);
+    for (key, item) in rest.by_ref().take(size) {
+        shown.push(render(item));
         last = key;
     }
     let mut answer = json!({});
@@ -52,6 +53,11 @@ pub fn page(
         answer["next_page_token"] = encode(&last).into();
     }
     Ok(answer)
+}
+
+/// Renders what is kept as it is read.
+pub fn object(fields: &Map<String, Value>) -> Value {
+    Value::Object(fields.clone())
 }
 
 fn encode(key: &str) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::directory::Kind;
-use super::paging::page;
+use super::paging::{object, page};
 use super::{Workspace, short_id, uuid};
 use crate::error::{ApiError, Outcome};
 use crate::http::{Call, Route, required};
@@ -58,8 +58,8 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .spaces
         .spaces
         .iter()
-        .map(|(name, space)| (name.clone(), Value::Object(space.clone())));
-    Ok(page(call, "spaces", workspace.rules.page_size, all)?.into())
+        .map(|(name, space)| (name.clone(), space));
+    Ok(page(call, "spaces", workspace.rules.page_size, all, object)?.into())
 }
 
 fn create(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Workspace;
-use super::paging::page;
+use super::paging::{object, page};
 use crate::error::{ApiError, Outcome};
 use crate::http::{Call, Route, required};
 
@@ -34,8 +34,8 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .templates
         .0
         .iter()
-        .map(|(name, template)| (name.clone(), Value::Object(template.clone())));
-    Ok(page(call, "templates", workspace.rules.page_size, all)?.into())
+        .map(|(name, template)| (name.clone(), template));
+    Ok(page(call, "templates", workspace.rules.page_size, all, object)?.into())
 }
 
 fn create(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {

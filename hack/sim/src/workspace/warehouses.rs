@@ -5,7 +5,7 @@ use rand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::Workspace;
-use super::paging::page;
+use super::paging::{object, page};
 use super::permissions::Grant;
 use crate::error::{ApiError, Outcome};
 use crate::http::{Call, Reply, Route, required};
@@ -61,8 +61,8 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .warehouses
         .0
         .iter()
-        .map(|(id, settings)| (id.clone(), Value::Object(settings.clone())));
-    Ok(page(call, "warehouses", workspace.rules.page_size, all)?.into())
+        .map(|(id, settings)| (id.clone(), settings));
+    Ok(page(call, "warehouses", workspace.rules.page_size, all, object)?.into())
 }
 
 fn create(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {

@@ -88,8 +88,11 @@ fn help_explains_faults_and_seed() {
 #[test]
 fn wrong_arguments_are_refused_with_a_reason() {
     assert!(fails(&["--listen", "0.0.0.0:0"]).contains("only loopback"));
-    let secret = fails(&["--pat", "dapi-secret"]);
-    assert!(secret.contains("expected TOKEN=USER"), "{secret}");
+    for flag in ["--pat", "--oauth-client"] {
+        let error = fails(&["--listen", "127.0.0.1:0", flag, "canary"]);
+        assert!(error.contains(&format!("expected {flag}")), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
     assert!(fails(&["--time-scale", "0"]).contains("--time-scale"));
     assert!(fails(&["--page-size", "0"]).contains("1 or more"));
 }
@@ -108,4 +111,11 @@ fn a_seed_with_an_unknown_key_is_refused_by_name() {
     std::fs::write(&seed, "apps: [{name: Wrong}]\n").unwrap();
     let error = fails(&["--listen", "127.0.0.1:0", "--seed", path]);
     assert!(error.contains("'Wrong'"), "{error}");
+    let app = "apps: [{name: demo, user_api_scopes: [nope]}]";
+    std::fs::write(&seed, app).unwrap();
+    let error = fails(&["--listen", "127.0.0.1:0", "--seed", path]);
+    assert!(
+        error.contains("demo") && error.contains("'nope'"),
+        "{error}"
+    );
 }

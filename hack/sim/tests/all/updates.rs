@@ -29,6 +29,26 @@ async fn an_update_is_in_progress_first_and_changes_fields_only_at_its_end() {
 }
 
 #[tokio::test]
+async fn an_update_leaves_alone_what_others_change_meanwhile() {
+    let service = Service::start().await;
+    service.stopped_app("demo").await;
+    service
+        .update("demo", "description", json!({"description": "ours"}))
+        .await
+        .ok();
+    service
+        .post("/sim/apps/demo", json!({"compute_size": "LARGE"}))
+        .await
+        .ok();
+    service.advance("10s").await;
+    let app = service.app("demo").await;
+    assert_eq!(
+        (&app["description"], &app["compute_size"]),
+        (&json!("ours"), &json!("LARGE"))
+    );
+}
+
+#[tokio::test]
 async fn a_mask_outside_the_allow_list_is_refused_in_the_words_of_the_service() {
     let service = Service::start().await;
     service.stopped_app("demo").await;

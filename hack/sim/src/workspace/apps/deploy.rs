@@ -58,12 +58,15 @@ pub fn get(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
 /// The newest first.
 pub fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let app = workspace.app(call.param("name"))?;
-    let newest_first = app.deployments.iter().enumerate().rev().map(|(at, d)| {
-        let shown = workspace.render_deployment(app, d, workspace.now());
-        (format!("{:012}", 999_999_999_999 - at), shown)
-    });
+    let newest_first = app
+        .deployments
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(at, deployment)| (format!("{:012}", 999_999_999_999 - at), deployment));
     let limit = workspace.rules.page_size;
-    Ok(page(call, "app_deployments", limit, newest_first)?.into())
+    let render = |deployment| workspace.render_deployment(app, deployment, workspace.now());
+    Ok(page(call, "app_deployments", limit, newest_first, render)?.into())
 }
 
 /// Reads the body: exactly one of a path and a Git reference.

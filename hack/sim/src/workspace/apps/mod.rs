@@ -23,7 +23,7 @@ use crate::error::{ApiError, Outcome};
 use crate::faults::Kind;
 use crate::http::{Call, Route};
 
-pub use create::check_name;
+use create::check_name;
 pub use model::App;
 use model::Effect;
 
@@ -241,8 +241,12 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
             call.query("space")
                 .is_none_or(|space| app.settings.get("space").is_some_and(|s| s == space))
         })
-        .filter_map(|app| Some((app.name.clone(), workspace.render_row(app, at)?)));
-    let answer = page(call, "apps", workspace.rules.page_size, shown);
+        .filter(|app| workspace.lists(app))
+        .map(|app| (app.name.clone(), app));
+    let limit = workspace.rules.page_size;
+    let answer = page(call, "apps", limit, shown, |app| {
+        workspace.render_row(app, at)
+    });
     if lag.is_none() {
         workspace.apps.by_name = apps;
     }

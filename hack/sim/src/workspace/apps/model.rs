@@ -230,8 +230,10 @@ impl Queued {
 /// The newest asynchronous update.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// Every updatable field as it will read when the update succeeds.
-    pub target: Map<String, Value>,
+    /// Masked fields with their new values; none falls back to its default.
+    pub changes: Vec<(String, Option<Value>)>,
+    /// All fields as they read if the update succeeds and nothing else happens.
+    pub echo: Map<String, Value>,
     pub due: ServiceTime,
     pub verdict: Verdict,
     pub message: String,
@@ -247,6 +249,16 @@ impl Update {
             (Verdict::Succeeded, true) => "SUCCEEDED",
             (_, true) => "FAILED",
         }
+    }
+}
+
+/// Sets what has a value and removes what has none.
+pub fn apply(settings: &mut Map<String, Value>, changes: &[(String, Option<Value>)]) {
+    for (field, value) in changes {
+        match value {
+            Some(value) => settings.insert(field.clone(), value.clone()),
+            None => settings.remove(field),
+        };
     }
 }
 
@@ -478,7 +490,7 @@ impl App {
         let before = self.settings.get("resources").cloned().unwrap_or_default();
         self.updater.clone_from(&update.updater);
         self.updated = stamp.to_owned();
-        self.settings = update.target.clone();
+        apply(&mut self.settings, &update.changes);
         let after = self.settings.get("resources").cloned().unwrap_or_default();
         (before != after).then_some(Effect::ResourcesChanged { before })
     }

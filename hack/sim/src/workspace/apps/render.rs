@@ -75,13 +75,14 @@ impl Workspace {
         Value::Object(shown)
     }
 
-    /// The app as the list shows it; `None` if the list leaves it out.
-    pub(super) fn render_row(&self, app: &App, at: ServiceTime) -> Option<Value> {
-        if app.compute.state == ComputeState::Deleting
-            && self.plays(&app.name, &Kind::ListHidesDeleting {})
-        {
-            return None;
-        }
+    /// Whether the list has the app at all.
+    pub(super) fn lists(&self, app: &App) -> bool {
+        app.compute.state != ComputeState::Deleting
+            || !self.plays(&app.name, &Kind::ListHidesDeleting {})
+    }
+
+    /// The app as the list shows it.
+    pub(super) fn render_row(&self, app: &App, at: ServiceTime) -> Value {
         let mut row = self.render(app, at);
         let left_out = self.faults.fire(&app.name, |k| match k {
             Kind::ListThin { fields } => Some(fields.clone()),
@@ -92,7 +93,7 @@ impl Workspace {
                 fields.remove(&field);
             }
         }
-        Some(row)
+        row
     }
 
     fn render_settings(&self, app: &App, shown: &mut Map<String, Value>) {
@@ -184,7 +185,7 @@ impl Workspace {
 /// The newest update as `GET …/update` shows it. Telemetry is not part of it.
 pub fn render_update(update: &Update) -> Value {
     let mut shown: Map<String, Value> = update
-        .target
+        .echo
         .iter()
         .filter(|(field, value)| {
             !is_nothing(value) && *field != "telemetry_export_destinations" && *field != "space"

@@ -78,16 +78,14 @@ impl Workspace {
     }
 
     /// An app of the seed: the same change, on an app that is not there yet.
-    pub fn seed_app(&mut self, body: &Map<String, Value>) {
+    pub fn seed_app(&mut self, body: &Map<String, Value>) -> Result<(), ApiError> {
         let name = text(body, "name").unwrap_or_default().to_owned();
         let mut body = body.clone();
         body.insert("create".into(), Value::Bool(true));
         if let Some(creator) = body.get("creator").cloned() {
             body.entry("updater").or_insert(creator);
         }
-        if let Err(refused) = self.change_app(&name, &body) {
-            eprintln!("seed: app {name}: {}", refused.message);
-        }
+        self.change_app(&name, &body).map(|_| ())
     }
 
     fn recreate(&mut self, name: &str, who: &str) -> App {

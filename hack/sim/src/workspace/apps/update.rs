@@ -2,7 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Workspace;
-use super::model::{App, Compute, ComputeState, Update};
+use super::model::{App, Compute, ComputeState, Update, apply};
 use super::render::render_update;
 use super::settings::{self, UPDATABLE};
 use crate::error::{ApiError, Outcome};
@@ -29,14 +29,12 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .map(|(field, value)| (field.clone(), value.clone()))
         .collect();
     let mut values = settings::read(workspace, &app.name, &masked)?;
-    let mut target = app.settings.clone();
-    for field in fields {
-        // A masked field without a value falls back to its default.
-        match values.remove(field) {
-            Some(value) => target.insert(field.to_owned(), value),
-            None => target.remove(field),
-        };
-    }
+    let changes: Vec<(String, Option<Value>)> = fields
+        .into_iter()
+        .map(|field| (field.to_owned(), values.remove(field)))
+        .collect();
+    let mut echo = app.settings.clone();
+    apply(&mut echo, &changes);
     let now = workspace.now();
     let durations = workspace.durations(&app.name);
     let size = |settings: &Map<String, Value>| {
@@ -46,7 +44,7 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
             .unwrap_or_else(|| "MEDIUM".into())
     };
     let moves_compute = app.compute.state == ComputeState::Active
-        && (size(&target) != size(&app.settings)
+        && (size(&echo) != size(&app.settings)
             || workspace.plays(&app.name, &Kind::UpdateTouchesCompute {}));
     let mut due = now + durations.update;
     if moves_compute {
@@ -65,7 +63,8 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         })
         .unwrap_or((Verdict::Succeeded, String::new()));
     let update = Update {
-        target,
+        changes,
+        echo,
         due,
         verdict,
         message,

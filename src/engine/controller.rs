@@ -13,7 +13,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -37,12 +37,29 @@ pub type Objects<K> = Store<DeserializeGuard<K>>;
 pub struct Cache<K: Managed> {
     pub objects: Objects<K>,
     writer: Writer<DeserializeGuard<K>>,
+    synced: watch::Sender<bool>,
 }
 
 impl<K: Managed> Default for Cache<K> {
     fn default() -> Self {
         let (objects, writer) = reflector::store();
-        Self { objects, writer }
+        Self {
+            objects,
+            writer,
+            synced: watch::Sender::new(false),
+        }
+    }
+}
+
+impl<K: Managed> Cache<K> {
+    /// Ends when the first complete list has arrived. The store's own `wait_until_ready` wakes only the last of several
+    /// waiters, and the controller is one.
+    pub fn synced(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut synced = self.synced.subscribe();
+        async move {
+            // An error means that the controller is gone: then the process is about to end.
+            let _ = synced.wait_for(|synced| *synced).await;
+        }
     }
 }
 
@@ -74,7 +91,7 @@ pub async fn run<K: Managed>(
     shutdown: CancellationToken,
 ) {
     let queue = index.queue(K::KIND);
-    let mut indexer = Indexer::<K>::new(index);
+    let mut indexer = Indexer::<K>::new(index, cache.synced);
     let api: Api<DeserializeGuard<K>> = Api::all(client);
     let events = watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
@@ -164,13 +181,15 @@ struct Indexer<K> {
     meaning: HashMap<Key, Meaning>,
     /// Names of a list under way; what a list lacks is gone.
     listing: Option<HashSet<Key>>,
+    synced: watch::Sender<bool>,
     kind: std::marker::PhantomData<fn() -> K>,
 }
 
 impl<K: Managed> Indexer<K> {
-    fn new(index: Arc<Index>) -> Self {
+    fn new(index: Arc<Index>, synced: watch::Sender<bool>) -> Self {
         Self {
             index,
+            synced,
             meaning: HashMap::new(),
             listing: None,
             kind: std::marker::PhantomData,
@@ -193,6 +212,7 @@ impl<K: Managed> Indexer<K> {
                         self.delete(&key);
                     }
                 }
+                self.synced.send_replace(true);
             }
             Event::Apply(object) => drop(self.apply(object)),
             Event::Delete(object) => self.delete(&Key::new(K::KIND, name_of(object))),

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Client, CustomResourceExt};
 use tokio_util::sync::CancellationToken;
@@ -67,12 +68,7 @@ macro_rules! kinds {
                 running.index.clone(),
                 running.hub.clone(),
             ));
-            let synced = ($(caches.$cache.clone(),)+);
-            let synced = async move {
-                let ($($cache,)+) = synced;
-                // An error means that the writer is gone: then the process is about to end.
-                $(let _ = $cache.wait_until_ready().await;)+
-            };
+            let synced = futures::future::join_all([$($cache.synced().boxed()),+]).map(drop);
             let tasks: Vec<tokio::task::JoinHandle<()>> = vec![$({
                 let shared = { let ($running, $hub, $caches) = (&running, &hub, &caches); $shared };
                 tokio::spawn(run(&running, $cache, Arc::new(shared), Duration::from_millis($debounce)))

@@ -53,7 +53,8 @@ macro_rules! kinds {
             vec![$($kind::crd()),+]
         }
 
-        /// The objects of every kind, as kinds read each other's.
+        /// The objects of every kind, as kinds read each other's; of some kinds nobody does.
+        #[allow(dead_code)]
         struct Caches { $($cache: Objects<$kind>),+ }
 
         /// Watches every kind. The first future ends when all caches are synced, the second after `shutdown`, once the

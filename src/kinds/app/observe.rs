@@ -147,16 +147,22 @@ async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut O
         return;
     };
     let (name, clock) = (app.remote_name(), world.connection.clock());
-    let interval = clock.wire(world.connection.permissions_interval());
+    let interval = spread(world.connection.permissions_interval(), name);
     let known = world.memo.acls(|acls| acls.look(name));
     match known {
         Look::Fresh {
             row: Some(acl),
             sent,
             ..
-        } if sent.elapsed() < interval && !seen.forced => seen.acl = Seen::Looked(acl),
+        } if clock.service(sent.elapsed()) < interval && !seen.forced => {
+            seen.acl = Seen::Looked(acl);
+            seen.acl_due = Some(interval.saturating_sub(clock.service(sent.elapsed())));
+        }
         _ => match read_acl(world, name).await {
-            Ok(acl) => seen.acl = Seen::Looked(acl),
+            Ok(acl) => {
+                seen.acl = Seen::Looked(acl);
+                seen.acl_due = Some(interval);
+            }
             Err(error) => {
                 let refused = Reason::UnexpectedAnswer;
                 seen.side = Some(aside(trouble("reading the grants", &error, refused, clock)));
@@ -184,6 +190,14 @@ async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut O
         }
     }
     seen.unknown = BTreeSet::from_iter(world.memo.unknown_principals(others()));
+}
+
+/// An interval of an app's own, longer by at most a tenth, so that looks at many apps spread.
+fn spread(interval: Duration, name: &str) -> Duration {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new();
+    name.hash(&mut hash);
+    interval + interval.mul_f64((hash.finish() % 100) as f64 / 1_000.0)
 }
 
 fn aside(trouble: Trouble) -> Refusal {

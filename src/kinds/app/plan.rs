@@ -43,6 +43,8 @@ pub struct Observed {
     pub app: Seen<Option<RemoteApp>>,
     /// Direct grants.
     pub acl: Seen<Acl>,
+    /// Service time until the grants have to be looked at again.
+    pub acl_due: Option<Duration>,
     /// Outcome of the last change of settings.
     pub update: Seen<UpdateOutcome>,
     /// Whether the source path exists; looked up only once something failed because of it.
@@ -66,6 +68,7 @@ impl Observed {
         Self {
             app: Seen::NotLooked,
             acl: Seen::NotLooked,
+            acl_due: None,
             update: Seen::NotLooked,
             source: Seen::NotLooked,
             identity: identity.into(),
@@ -286,6 +289,10 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
     plan.steps.splice(0..0, access.steps);
     plan.refusals.extend(access.refusals);
     plan.refusals.extend(inputs.seen.side.clone());
+    plan.wake_at = inputs.seen.acl_due.and_then(|due| {
+        let wire = jiff::SignedDuration::try_from(due / inputs.scale.max(1)).ok()?;
+        inputs.at.checked_add(wire).ok()
+    });
     if remote.app_state == "CRASHED" && plan.is_settled() {
         plan.refusals
             .push(stalled(Reason::AppCrashed, remote.app_message.clone()));

@@ -15,6 +15,7 @@ use super::wire::{Acl, RemoteApp, RemoteDeployment, identity_key, read_acl};
 use crate::api::management::{Adopt, Deletion};
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
+use crate::engine::managed::Step as _;
 use crate::engine::plan::{Plan, Seen, Wish};
 
 const IDENTITY: &str = "operator@example.com";
@@ -43,9 +44,7 @@ impl Model {
         let seen = Observed {
             app: Seen::Looked(self.app.clone()),
             acl: Seen::Looked(self.acl.clone()),
-            update: Seen::NotLooked,
-            identity: IDENTITY.into(),
-            claim: Claim::Ours,
+            ..Observed::nothing(IDENTITY)
         };
         let at: Timestamp = AT.parse().unwrap();
         plan(
@@ -320,13 +319,11 @@ fn of_two_objects_that_declare_one_app_the_second_names_the_first() {
     let memory = AppMemory::default();
     let seen = |deleting| Observed {
         app: Seen::Looked(None),
-        acl: Seen::NotLooked,
-        update: Seen::NotLooked,
-        identity: IDENTITY.into(),
         claim: Claim::Lost {
             winner: ObjectName::new("a", "first"),
             deleting,
         },
+        ..Observed::nothing(IDENTITY)
     };
     let decide = |seen: &Observed| {
         let at = AT.parse().unwrap();

@@ -51,5 +51,8 @@ async fn a_refusal_of_the_fake_workspace_is_an_error_with_its_answer() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(error.contains("POST /sim/apps/absent: 404"), "{error}");
+    assert!(
+        error.contains("POST /sim/apps/absent") && error.contains("does not exist"),
+        "{error}"
+    );
 }

@@ -1,3 +1,6 @@
-//! One test binary; a module a behaviour.
-#![allow(clippy::unwrap_used)]
+//! One binary of integration tests: a module a behaviour. Rings 2 and 3 live here; ring 1 lies beside the code it tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod architecture;
+mod one_app;
+mod support;

@@ -1,0 +1,397 @@
+//! Ring 3: a real API server, the operator as a process under its own ServiceAccount, the fake workspace beside it.
+//!
+//! Every scene has a fake workspace, an operator and a namespace of its own; the API server is shared, so scenes run one
+//! after the other. Nothing sleeps: [`Scene::until`] waits for a condition with a deadline, and prints the objects, their
+//! events and the operator's log when it does not come.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use envtest::audit::{self, Entry};
+use envtest::{Cluster, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, Sim, SimOptions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// Who the operator is in the fake workspace.
+pub const IDENTITY: &str = "operator@example.com";
+/// Longest wait of a scene, in wire time.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_secs(10);
+
+static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
+
+/// How a scene differs from the usual one.
+pub struct Setting {
+    /// Service seconds in a wire second.
+    pub scale: u32,
+    /// Every source path exists.
+    pub any_source: bool,
+    /// More arguments of `databricks-sim`.
+    pub sim: Vec<String>,
+    /// Faults in place before the operator starts.
+    pub faults: Vec<Value>,
+    /// Token in the Workspace's Secret; usually one that the fake workspace takes.
+    pub token: Option<String>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            scale: 60,
+            any_source: true,
+            sim: Vec::new(),
+            faults: Vec::new(),
+            token: None,
+        }
+    }
+}
+
+/// One test's world.
+pub struct Scene {
+    // Dropped in this order.
+    pub operator: Operator,
+    pub sim: Sim,
+    pub cluster: &'static Cluster,
+    pub client: Client,
+    pub namespace: String,
+    pub scale: u32,
+    pub token: String,
+    pub log: PathBuf,
+    _folder: tempfile::TempDir,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Scene {
+    /// The usual scene; `None` after saying that `test` was left out, on a machine without a control plane.
+    pub async fn start(test: &str) -> Option<Self> {
+        Self::set(test, Setting::default()).await
+    }
+
+    pub async fn set(test: &str, setting: Setting) -> Option<Self> {
+        if !envtest::programs_or_leave_out(test).unwrap() {
+            return None;
+        }
+        let turn = TURN.clone().lock_owned().await;
+        let cluster = envtest::shared_cluster_or_leave_out(test).await.unwrap()?;
+        let kubeconfig = envtest::install(cluster).await.unwrap();
+        // A client of this test's own runtime: the cluster outlives it.
+        let client = cluster.client().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let token = format!("dapi-{}", suffix());
+        let seed = folder.path().join("seed.yaml");
+        std::fs::write(&seed, "users: [stranger@example.com, ann@example.com]\nwarehouses: [wh-1]\ngroups: [data-users]\n").unwrap();
+        let mut options = SimOptions::new(&token, IDENTITY, folder.path().join("sim.log"));
+        options.time_scale = setting.scale;
+        options.any_source = setting.any_source;
+        options.seed = Some(seed);
+        options.arguments = setting.sim;
+        let sim = Sim::start(options).await.unwrap();
+        for fault in &setting.faults {
+            sim.call("POST", "/sim/faults", Some(fault)).await.unwrap();
+        }
+        let namespace = format!("scene-{}", suffix());
+        let log = folder.path().join("operator.log");
+        let mut options = OperatorOptions::new(kubeconfig, &log);
+        options.time_scale = setting.scale;
+        let operator = Operator::start(options).await.unwrap();
+        let scene = Self {
+            operator,
+            sim,
+            cluster,
+            client,
+            namespace,
+            scale: setting.scale,
+            token: token.clone(),
+            log,
+            _folder: folder,
+            _turn: turn,
+        };
+        let secret = setting.token.unwrap_or(token);
+        scene.apply(&scene.connection(&secret)).await;
+        Some(scene)
+    }
+
+    /// The scene's namespace with a DatabricksWorkspace `prod` and its Secret `prod`.
+    pub fn connection(&self, token: &str) -> String {
+        let (namespace, host) = (&self.namespace, self.sim.url());
+        format!(
+            r#"
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {namespace}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: prod, namespace: {namespace}}}
+stringData: {{token: {token}}}
+---
+apiVersion: appofapps.dev/v1alpha1
+kind: DatabricksWorkspace
+metadata: {{name: prod, namespace: {namespace}}}
+spec:
+  host: {host}
+  auth: {{token: {{secretRef: {{name: prod, key: token}}}}}}
+  limits: {{requestsPerSecond: 600, burst: 600}}
+"#
+        )
+    }
+
+    /// Ends the scene: every object of its namespace goes, then the operator and the fake workspace.
+    pub async fn end(self) {
+        for kind in ["AppOfApps", "DatabricksApp", "DatabricksWorkspace"] {
+            for object in self.list(kind).await {
+                self.delete(kind, object["metadata"]["name"].as_str().unwrap())
+                    .await;
+            }
+            self.until(&format!("no {kind} is left"), async || {
+                self.list(kind).await.is_empty().then_some(())
+            })
+            .await;
+        }
+        self.operator.stop(GRACE).await;
+    }
+
+    fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let resource = match kind {
+            "Secret" | "Namespace" => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind)),
+            "AppOfApps" => ApiResource::from_gvk_with_plural(
+                &GroupVersionKind::gvk("appofapps.dev", "v1alpha1", kind),
+                "appofapps",
+            ),
+            kind => {
+                ApiResource::from_gvk(&GroupVersionKind::gvk("appofapps.dev", "v1alpha1", kind))
+            }
+        };
+        if kind == "Namespace" {
+            return Api::all_with(self.client.clone(), &resource);
+        }
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// Applies manifests as `kubectl apply --server-side` does.
+    pub async fn apply(&self, yaml: &str) {
+        envtest::apply(&self.client, yaml).await.unwrap();
+    }
+
+    /// Applies one of our kinds in the scene's namespace.
+    pub async fn put(&self, kind: &str, name: &str, spec: Value) {
+        self.try_put(kind, name, spec).await.unwrap();
+    }
+
+    /// As [`Scene::put`]; the API server's refusal is the error.
+    pub async fn try_put(&self, kind: &str, name: &str, spec: Value) -> Result<(), String> {
+        let body = json!({
+            "apiVersion": "appofapps.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec,
+        });
+        let params = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::apply("test").force()
+        };
+        let put = self
+            .api(kind)
+            .patch(name, &params, &Patch::Apply(body))
+            .await;
+        put.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// The object as JSON; `null` if there is none.
+    pub async fn get(&self, kind: &str, name: &str) -> Value {
+        let found = self.api(kind).get_opt(name).await.unwrap_or_default();
+        found.map_or(Value::Null, |o| serde_json::to_value(o).unwrap())
+    }
+
+    pub async fn list(&self, kind: &str) -> Vec<Value> {
+        let list = self.api(kind).list(&ListParams::default()).await.unwrap();
+        list.items
+            .into_iter()
+            .map(|o| serde_json::to_value(o).unwrap())
+            .collect()
+    }
+
+    pub async fn delete(&self, kind: &str, name: &str) {
+        let deleted = self.api(kind).delete(name, &DeleteParams::default()).await;
+        match deleted {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("deleting {kind} {name}: {error}"),
+        }
+    }
+
+    /// A merge patch, e.g. of annotations.
+    pub async fn merge(&self, kind: &str, name: &str, patch: Value) {
+        let patch = Patch::Merge(patch);
+        self.api(kind)
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Status and reason of a condition, e.g. `True/Running`; empty if there is none of that type, or if the status
+    /// speaks of an older generation.
+    pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> String {
+        let object = self.get(kind, name).await;
+        if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+            return String::new();
+        }
+        let found = object["status"]["conditions"]
+            .as_array()
+            .and_then(|conditions| conditions.iter().find(|c| c["type"] == condition).cloned());
+        found.map_or(String::new(), |c| {
+            format!(
+                "{}/{}",
+                c["status"].as_str().unwrap(),
+                c["reason"].as_str().unwrap()
+            )
+        })
+    }
+
+    /// The message of a condition.
+    pub async fn message(&self, kind: &str, name: &str, condition: &str) -> String {
+        let object = self.get(kind, name).await;
+        let conditions = object["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let found = conditions.into_iter().find(|c| c["type"] == condition);
+        found.map_or(String::new(), |c| c["message"].as_str().unwrap().to_owned())
+    }
+
+    /// Waits until the condition reads so, e.g. `("Ready", "True/Running")`.
+    pub async fn wait(&self, kind: &str, name: &str, condition: &str, wanted: &str) {
+        let what = format!("{condition}={wanted} of {kind} {name}");
+        self.until(&what, async || {
+            (self.condition(kind, name, condition).await == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for `check` to give something; else fails with all objects of the scene and the operator's log.
+    pub async fn until<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            if start.elapsed() > DEADLINE {
+                self.fail(&format!("not seen within {DEADLINE:?}: {what}"))
+                    .await;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails with all objects of the scene, their events, the operator's log and the calls it made.
+    pub async fn fail(&self, what: &str) -> ! {
+        let mut said = String::new();
+        for kind in ["DatabricksWorkspace", "AppOfApps", "DatabricksApp"] {
+            for object in self.list(kind).await.into_iter().take(5) {
+                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                said += &envtest::describe(&self.client, kind, &self.namespace, &name).await;
+            }
+        }
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(30).collect();
+        let log: Vec<&str> = lines.into_iter().rev().collect();
+        let calls = self.requests().await;
+        panic!(
+            "{what}\n{said}--- operator\n{}\n--- calls\n{calls:#?}",
+            log.join("\n")
+        );
+    }
+
+    /// Calls by method and route, with their status, e.g. `POST /api/2.0/apps 200` → 1.
+    pub async fn requests(&self) -> Vec<(String, u64)> {
+        let said = self.sim.call("GET", "/sim/requests", None).await.unwrap();
+        let totals = said["totals"].as_array().unwrap();
+        let text = |total: &Value, key: &str| total[key].as_str().unwrap_or_default().to_owned();
+        totals
+            .iter()
+            .map(|t| {
+                let call = format!("{} {} {}", text(t, "method"), text(t, "route"), t["status"]);
+                (call, t["count"].as_u64().unwrap())
+            })
+            .collect()
+    }
+
+    /// How many calls match all the words, e.g. `count("POST /deployments 200")`.
+    pub async fn count(&self, words: &str) -> u64 {
+        let requests = self.requests().await;
+        let matching = requests
+            .iter()
+            .filter(|(call, _)| words.split(' ').all(|w| call.contains(w)));
+        matching.map(|(_, count)| count).sum()
+    }
+
+    /// Writes that the service was asked for, token exchanges apart; `accepted`: only those answered 2xx.
+    pub async fn writes(&self, accepted: bool) -> u64 {
+        let requests = self.requests().await;
+        let writes = requests.iter().filter(|(call, _)| {
+            !call.starts_with("GET")
+                && !call.contains("token")
+                && (!accepted || call.contains(" 20"))
+        });
+        writes.map(|(_, count)| count).sum()
+    }
+
+    pub async fn zero(&self) {
+        self.sim
+            .call("DELETE", "/sim/requests", None)
+            .await
+            .unwrap();
+    }
+
+    pub async fn fault(&self, fault: Value) {
+        self.sim
+            .call("POST", "/sim/faults", Some(&fault))
+            .await
+            .unwrap();
+    }
+
+    /// A call to the workspace's own API, as somebody with the operator's token.
+    pub async fn remote(&self, path: &str) -> (u16, Value) {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}{path}", self.sim.url());
+        let answer = http.get(url).bearer_auth(&self.token).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// Writes of the operator's own ServiceAccount that the API server saw in this scene's namespace.
+    pub fn audited_writes(&self) -> Vec<Entry> {
+        let entries = audit::read(&self.cluster.audit_log()).unwrap();
+        entries
+            .into_iter()
+            .filter(|e| e.is_write() && e.namespace == self.namespace)
+            .filter(|e| e.by_service_account(NAMESPACE, SERVICE_ACCOUNT))
+            .collect()
+    }
+
+    /// Waits until so much service time has passed.
+    pub async fn pass(&self, service: Duration) {
+        let until = Instant::now() + service / self.scale;
+        let deadline = tokio::time::Instant::from_std(until);
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+/// A running app with grants, a deployment and everything that a spec usually holds.
+pub fn running_app() -> Value {
+    json!({
+        "workspaceRef": {"name": "prod"},
+        "description": "Sales",
+        "lifecycle": {"state": "Running"},
+        "source": {"workspace": {"path": "/Workspace/Shared/sales"}},
+        "deployment": {"command": ["python", "app.py"], "env": [{"name": "LEVEL", "value": "info"}]},
+        "permissions": {"grants": [{"principal": {"group": "users"}, "level": "CanUse"}]},
+    })
+}
+
+fn suffix() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}

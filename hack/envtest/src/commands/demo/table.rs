@@ -122,7 +122,8 @@ impl Table {
             };
             self.drawn = lines.len();
             let body: String = lines.iter().map(|line| format!("{line}\x1b[K\n")).collect();
-            format!("{up}{body}\x1b[J")
+            // Without wrapping (DECAWM off), a line too long for the terminal is cut and counts as one.
+            format!("\x1b[?7l{up}{body}\x1b[J\x1b[?7h")
         } else {
             self.changes(rows, now)
         };

@@ -14,8 +14,8 @@
 //! # }
 //! ```
 //!
-//! Where things are: a new endpoint is a line in a table of routes ([`workspace`], one room for each API); a new fault is a
-//! variant of [`faults::Kind`]; the way of a request is `http/exchange.rs`; what time does to an app is
+//! Where things are: a new endpoint is a line in a table of routes (`workspace/`, one room for each API); a new fault is a
+//! variant of `faults::Kind`; the way of a request is `http/exchange.rs`; what time does to an app is
 //! `workspace/apps/model.rs`.
 mod clock;
 mod config;

@@ -76,7 +76,7 @@ pub enum Kind {
         message: String,
     },
     DeploymentOutcome {
-        outcome: Verdict,
+        outcome: DeploymentVerdict,
         #[serde(default)]
         message: String,
     },
@@ -86,7 +86,7 @@ pub enum Kind {
         status_code: u16,
     },
     UpdateOutcome {
-        outcome: Verdict,
+        outcome: UpdateVerdict,
         #[serde(default)]
         message: String,
     },
@@ -96,6 +96,8 @@ pub enum Kind {
         fields: Vec<String>,
     },
     InstanceCountsRefused {},
+    PoliciesExclusive {},
+    InstanceCountsAbsent {},
     GitRefused {},
     UserAuthorizationRefused {},
     MissingReference {
@@ -158,14 +160,24 @@ pub enum Abandoned {
     Commit,
 }
 
-/// How a deployment or an update ends.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+/// How a deployment ends.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Verdict {
+pub enum DeploymentVerdict {
     Succeeded,
     Failed,
     Cancelled,
+    /// It succeeds, and the process that it started exits.
     Crashed,
+}
+
+/// How an asynchronous update ends.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UpdateVerdict {
+    Succeeded,
+    Failed,
+    /// It reads so from the start and never changes.
     NotUpdated,
 }
 

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value, json};
 
-pub use kinds::{Abandoned, EnvMasking, GUIDE, Kind, Moment, Verdict};
+pub use kinds::{Abandoned, DeploymentVerdict, EnvMasking, GUIDE, Kind, Moment, UpdateVerdict};
 
 /// One fault with its place and its count.
 #[derive(Clone, Debug)]
@@ -281,6 +281,10 @@ mod tests {
                 "takes `app`",
             ),
             (json!({"kind": "nonsense"}), "nonsense"),
+            (
+                json!({"kind": "update_outcome", "outcome": "CRASHED"}),
+                "CRASHED",
+            ),
             (
                 json!({"kind": "list_lag", "for": "5s", "fro": 1}),
                 "unknown field `fro`",

@@ -141,6 +141,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     [
         identity::ROUTES,
         federation::ROUTES,
+        federation::secrets::ROUTES,
         directory::ROUTES,
         apps::ROUTES,
         spaces::ROUTES,

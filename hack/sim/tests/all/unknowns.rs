@@ -137,6 +137,30 @@ async fn features_can_be_off() {
 }
 
 #[tokio::test]
+async fn both_policies_are_kept_or_refused() {
+    let service = Service::start().await;
+    let body = |name: &str| json!({"name": name, "budget_policy_id": "b", "usage_policy_id": "u"});
+    let app = create(&service, body("kept")).await;
+    assert_eq!(app["effective_budget_policy_id"], "b");
+    assert_eq!(app["effective_usage_policy_id"], "u");
+    service.fault(json!({"kind": "policies_exclusive"})).await;
+    let refused = service.post("/api/2.0/apps", body("refused")).await;
+    assert_eq!(refused.refusal().0, 400);
+}
+
+#[tokio::test]
+async fn counts_of_instances_can_be_absent() {
+    let service = Service::start().await;
+    let status = service.active_app("demo").await["compute_status"].clone();
+    assert_eq!(status["active_instances"], 1);
+    service
+        .fault(json!({"kind": "instance_counts_absent"}))
+        .await;
+    let status = service.app("demo").await["compute_status"].clone();
+    assert!(status.get("active_instances").is_none());
+}
+
+#[tokio::test]
 async fn any_update_can_touch_compute_or_be_refused_in_transit() {
     let service = Service::start().await;
     service.active_app("demo").await;

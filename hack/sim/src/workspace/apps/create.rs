@@ -5,10 +5,12 @@ use serde_json::{Map, Value};
 use super::super::directory::Kind as Member;
 use super::super::permissions::Grant;
 use super::super::{Workspace, short_id, uuid};
-use super::model::{App, Compute, ComputeState, Identity, Queued, Source};
+use super::compute::{Compute, ComputeState};
+use super::deployment::{Queued, Source};
+use super::model::{App, Identity};
 use super::settings;
 use crate::error::{ApiError, Outcome};
-use crate::faults::{Kind, Verdict};
+use crate::faults::{DeploymentVerdict as Verdict, Kind};
 use crate::http::{Call, text};
 
 const MAX_NAME: usize = 30;

@@ -6,10 +6,12 @@ use serde_json::{Map, Value, json};
 use super::super::Workspace;
 use super::super::files::MAX_FILE;
 use super::super::paging::page;
+use super::compute::ComputeState;
 use super::create::deployment_id;
-use super::model::{App, ComputeState, Deployment, Source};
+use super::deployment::{Deployment, Source};
+use super::model::App;
 use crate::error::{ApiError, Outcome};
-use crate::faults::{Kind, Verdict};
+use crate::faults::{DeploymentVerdict as Verdict, Kind};
 use crate::http::{Call, text};
 
 pub fn deploy(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {

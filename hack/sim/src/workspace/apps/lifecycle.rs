@@ -2,7 +2,9 @@
 use std::time::Duration;
 
 use super::super::Workspace;
-use super::model::{App, Compute, ComputeState, Queued};
+use super::compute::{Compute, ComputeState};
+use super::deployment::Queued;
+use super::model::App;
 use crate::error::{ApiError, Outcome};
 use crate::faults::Kind;
 use crate::http::{Call, Reply};

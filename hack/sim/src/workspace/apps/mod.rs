@@ -1,6 +1,8 @@
 //! Apps: the part of the workspace that everything else is there for.
+mod compute;
 mod create;
 mod deploy;
+mod deployment;
 mod lifecycle;
 mod model;
 mod render;

@@ -6,226 +6,13 @@
 //!            start      stop ─► STOPPING ─► STOPPED          delete ─► DELETING ─► gone
 //! ```
 //! [`App::settle`] is the one place where time passes; it touches nothing but the app and returns what must happen elsewhere.
+
 use serde_json::{Map, Value};
 
+use super::compute::{Compute, ComputeState};
+use super::deployment::{AppStatus, Deployment, Queued};
 use crate::clock::ServiceTime;
-use crate::faults::Verdict;
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ComputeState {
-    Starting,
-    Active,
-    Updating,
-    Stopping,
-    Stopped,
-    Error,
-    Deleting,
-}
-
-impl ComputeState {
-    pub fn wire(self) -> &'static str {
-        match self {
-            Self::Starting => "STARTING",
-            Self::Active => "ACTIVE",
-            Self::Updating => "UPDATING",
-            Self::Stopping => "STOPPING",
-            Self::Stopped => "STOPPED",
-            Self::Error => "ERROR",
-            Self::Deleting => "DELETING",
-        }
-    }
-
-    pub fn read(text: &str) -> Option<Self> {
-        [
-            Self::Starting,
-            Self::Active,
-            Self::Updating,
-            Self::Stopping,
-            Self::Stopped,
-            Self::Error,
-            Self::Deleting,
-        ]
-        .into_iter()
-        .find(|state| state.wire() == text)
-    }
-
-    /// Only from here may an app be deleted.
-    pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Active | Self::Stopped | Self::Error)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Compute {
-    pub state: ComputeState,
-    pub message: String,
-    /// When it came into this state.
-    pub since: ServiceTime,
-    next: Option<Next>,
-}
-
-#[derive(Clone, Debug)]
-struct Next {
-    due: ServiceTime,
-    state: ComputeState,
-    message: String,
-}
-
-impl Compute {
-    /// In a state for good.
-    pub fn at(state: ComputeState, message: &str, since: ServiceTime) -> Self {
-        Self {
-            state,
-            message: message.to_owned(),
-            since,
-            next: None,
-        }
-    }
-
-    /// The same, on its way to another state.
-    pub fn then(mut self, due: ServiceTime, state: ComputeState, message: &str) -> Self {
-        self.next = Some(Next {
-            due,
-            state,
-            message: message.to_owned(),
-        });
-        self
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct AppStatus {
-    pub state: &'static str,
-    pub message: String,
-}
-
-impl AppStatus {
-    pub fn unavailable() -> Self {
-        Self {
-            state: "UNAVAILABLE",
-            message: "App status is unavailable.".into(),
-        }
-    }
-
-    pub fn running() -> Self {
-        Self {
-            state: "RUNNING",
-            message: "App has status: App is running".into(),
-        }
-    }
-
-    fn deploying() -> Self {
-        Self {
-            state: "DEPLOYING",
-            message: "App has status: deploying".into(),
-        }
-    }
-
-    pub fn crashed(message: &str) -> Self {
-        Self {
-            state: "CRASHED",
-            message: match message {
-                "" => {
-                    "App has status: App crashed unexpectedly. Please check /logz for more details"
-                        .into()
-                }
-                given => given.to_owned(),
-            },
-        }
-    }
-}
-
-/// What a deployment was asked to run.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    pub mode: String,
-    pub source_code_path: Option<String>,
-    pub git_source: Option<Value>,
-    pub command: Vec<Value>,
-    /// With their values: reads mask them.
-    pub env_vars: Vec<Value>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Deployment {
-    pub id: String,
-    pub source: Source,
-    pub creator: String,
-    pub created: String,
-    pub updated: String,
-    pub began: ServiceTime,
-    pub ends: ServiceTime,
-    pub verdict: Verdict,
-    /// What it says when it failed or was cancelled, or what the app says when it crashed.
-    pub message: String,
-    pub done: bool,
-}
-
-impl Deployment {
-    /// State and message at a time. A running one goes through the steps that the service shows.
-    pub fn status(&self, now: ServiceTime) -> (&'static str, String) {
-        if self.done {
-            return match self.verdict {
-                Verdict::Failed | Verdict::NotUpdated => ("FAILED", self.failure()),
-                Verdict::Cancelled => ("CANCELLED", self.failure()),
-                Verdict::Succeeded | Verdict::Crashed => {
-                    ("SUCCEEDED", "App started successfully".into())
-                }
-            };
-        }
-        let whole = self.ends.saturating_sub(self.began).as_secs_f64();
-        let passed = now.saturating_sub(self.began).as_secs_f64();
-        let message = match passed / whole.max(f64::MIN_POSITIVE) {
-            part if part < 0.1 => "Preparing source code for new app deployment.".into(),
-            part if part < 0.2 => "Deployment is pending".into(),
-            part if part < 0.4 => match &self.source.source_code_path {
-                Some(path) => format!("Downloading source code from {path}"),
-                None => "Downloading source code from Git".into(),
-            },
-            part if part < 0.8 => "Installing packages".into(),
-            _ => format!(
-                "Starting app with command: {}",
-                Value::from(self.source.command.clone())
-            ),
-        };
-        ("IN_PROGRESS", message)
-    }
-
-    fn failure(&self) -> String {
-        match self.message.as_str() {
-            "" => "App deployment failed unexpectedly.".into(),
-            given => given.to_owned(),
-        }
-    }
-}
-
-/// A deployment that the platform starts by itself once compute is ACTIVE.
-#[derive(Clone, Debug)]
-pub struct Queued {
-    pub deployment: Deployment,
-    pub delay: ServiceTime,
-    pub runs_for: ServiceTime,
-    /// Deployments accepted after this one was queued make it pointless.
-    pub known: usize,
-    due: Option<ServiceTime>,
-}
-
-impl Queued {
-    pub fn new(
-        deployment: Deployment,
-        delay: ServiceTime,
-        runs_for: ServiceTime,
-        known: usize,
-    ) -> Self {
-        Self {
-            deployment,
-            delay,
-            runs_for,
-            known,
-            due: None,
-        }
-    }
-}
+use crate::faults::{DeploymentVerdict, UpdateVerdict};
 
 /// The newest asynchronous update.
 #[derive(Clone, Debug)]
@@ -235,7 +22,7 @@ pub struct Update {
     /// All fields as they read if the update succeeds and nothing else happens.
     pub echo: Map<String, Value>,
     pub due: ServiceTime,
-    pub verdict: Verdict,
+    pub verdict: UpdateVerdict,
     pub message: String,
     pub updater: String,
     pub done: bool,
@@ -244,9 +31,9 @@ pub struct Update {
 impl Update {
     pub fn state(&self) -> &'static str {
         match (self.verdict, self.done) {
-            (Verdict::NotUpdated, _) => "NOT_UPDATED",
+            (UpdateVerdict::NotUpdated, _) => "NOT_UPDATED",
             (_, false) => "IN_PROGRESS",
-            (Verdict::Succeeded, true) => "SUCCEEDED",
+            (UpdateVerdict::Succeeded, true) => "SUCCEEDED",
             (_, true) => "FAILED",
         }
     }
@@ -376,7 +163,7 @@ impl App {
         self.pending = None;
         for deployment in self.deployments.iter_mut().filter(|d| !d.done) {
             deployment.done = true;
-            deployment.verdict = Verdict::Cancelled;
+            deployment.verdict = DeploymentVerdict::Cancelled;
             deployment.message = message.to_owned();
             deployment.updated = stamp.to_owned();
         }
@@ -456,7 +243,7 @@ impl App {
         deployment.updated = stamp.to_owned();
         let deployment = deployment.clone();
         match deployment.verdict {
-            Verdict::Succeeded | Verdict::Crashed => {
+            DeploymentVerdict::Succeeded | DeploymentVerdict::Crashed => {
                 self.active = Some(deployment.id.clone());
                 self.last_good = Some(deployment.id);
                 self.pending = None;
@@ -465,11 +252,11 @@ impl App {
                 }
                 self.default_git_source = deployment.source.git_source;
                 self.status = match deployment.verdict {
-                    Verdict::Crashed => AppStatus::crashed(&deployment.message),
+                    DeploymentVerdict::Crashed => AppStatus::crashed(&deployment.message),
                     _ => AppStatus::running(),
                 };
             }
-            Verdict::Failed | Verdict::Cancelled | Verdict::NotUpdated => {
+            DeploymentVerdict::Failed | DeploymentVerdict::Cancelled => {
                 if !self.keeps_failed {
                     self.pending = None;
                 }
@@ -484,7 +271,7 @@ impl App {
     fn finish_update(&mut self, stamp: &str) -> Option<Effect> {
         let update = self.update.as_mut()?;
         update.done = true;
-        if update.verdict != Verdict::Succeeded {
+        if update.verdict != UpdateVerdict::Succeeded {
             return None;
         }
         let before = self.settings.get("resources").cloned().unwrap_or_default();

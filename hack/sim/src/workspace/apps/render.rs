@@ -2,7 +2,9 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Workspace;
-use super::model::{App, ComputeState, Deployment, Update};
+use super::compute::ComputeState;
+use super::deployment::Deployment;
+use super::model::{App, Update};
 use super::settings::{DEFAULT_SCOPES, is_nothing};
 use crate::clock::ServiceTime;
 use crate::faults::{EnvMasking, Kind};
@@ -39,7 +41,7 @@ impl Workspace {
         let instances = i64::from(app.compute.state == ComputeState::Active);
         let mut compute =
             json!({"state": app.compute.state.wire(), "message": app.compute.message});
-        if instances > 0 {
+        if instances > 0 && !self.plays(&app.name, &Kind::InstanceCountsAbsent {}) {
             compute["active_instances"] = app
                 .settings
                 .get("compute_min_instances")

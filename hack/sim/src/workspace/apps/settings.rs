@@ -72,6 +72,19 @@ pub fn read(
         settings.insert(field.to_owned(), kept);
     }
     check_instances(workspace, app, body)?;
+    let both = ["budget_policy_id", "usage_policy_id"]
+        .iter()
+        .all(|policy| settings.contains_key(*policy));
+    if both
+        && workspace
+            .faults
+            .fire(app, |k| (*k == Kind::PoliciesExclusive {}).then_some(()))
+            .is_some()
+    {
+        return Err(ApiError::invalid(
+            "Only one of budget_policy_id and usage_policy_id can be set.",
+        ));
+    }
     Ok(settings)
 }
 

@@ -3,10 +3,12 @@ use serde_json::{Map, Value, json};
 
 use super::super::Workspace;
 use super::check_name;
-use super::model::{App, AppStatus, Compute, ComputeState, Source};
+use super::compute::{Compute, ComputeState};
+use super::deployment::{AppStatus, Source};
+use super::model::App;
 use super::settings::{self, UPDATABLE};
 use crate::error::ApiError;
-use crate::faults::Verdict;
+use crate::faults::DeploymentVerdict as Verdict;
 use crate::http::text;
 
 /// Who did it when the body names nobody.

@@ -2,11 +2,12 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Workspace;
-use super::model::{App, Compute, ComputeState, Update, apply};
+use super::compute::{Compute, ComputeState};
+use super::model::{App, Update, apply};
 use super::render::render_update;
 use super::settings::{self, UPDATABLE};
 use crate::error::{ApiError, Outcome};
-use crate::faults::{Kind, Verdict};
+use crate::faults::{Kind, UpdateVerdict};
 use crate::http::{Call, Reply, text};
 
 /// The asynchronous update. Fields keep their values until it ends.
@@ -61,7 +62,7 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
             Kind::UpdateOutcome { outcome, message } => Some((*outcome, message.clone())),
             _ => None,
         })
-        .unwrap_or((Verdict::Succeeded, String::new()));
+        .unwrap_or((UpdateVerdict::Succeeded, String::new()));
     let update = Update {
         changes,
         echo,

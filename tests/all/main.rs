@@ -2,5 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod architecture;
+mod bad_input;
+mod killed_operator;
+mod lost_answers;
 mod one_app;
+mod strangers;
 mod support;

@@ -36,6 +36,8 @@ pub struct Setting {
     pub faults: Vec<Value>,
     /// Token in the Workspace's Secret; usually one that the fake workspace takes.
     pub token: Option<String>,
+    /// What the operator logs.
+    pub log_filter: &'static str,
 }
 
 impl Default for Setting {
@@ -46,6 +48,7 @@ impl Default for Setting {
             sim: Vec::new(),
             faults: Vec::new(),
             token: None,
+            log_filter: "info",
         }
     }
 }
@@ -56,8 +59,7 @@ pub struct Scene {
     pub operator: Operator,
     pub sim: Sim,
     pub cluster: &'static Cluster,
-    pub client: Client,
-    pub namespace: String,
+    objects: Objects,
     pub scale: u32,
     pub token: String,
     pub log: PathBuf,
@@ -97,13 +99,13 @@ impl Scene {
         let log = folder.path().join("operator.log");
         let mut options = OperatorOptions::new(kubeconfig, &log);
         options.time_scale = setting.scale;
+        options.log_filter = setting.log_filter.into();
         let operator = Operator::start(options).await.unwrap();
         let scene = Self {
             operator,
             sim,
             cluster,
-            client,
-            namespace,
+            objects: Objects { client, namespace },
             scale: setting.scale,
             token: token.clone(),
             log,
@@ -155,6 +157,216 @@ spec:
         self.operator.stop(GRACE).await;
     }
 
+    /// Objects of another namespace.
+    pub fn beside(&self, namespace: &str) -> Objects {
+        Objects {
+            client: self.client.clone(),
+            namespace: namespace.into(),
+        }
+    }
+
+    /// Applies manifests as `kubectl apply --server-side` does.
+    pub async fn apply(&self, yaml: &str) {
+        envtest::apply(&self.client, yaml).await.unwrap();
+    }
+
+    /// Waits until the condition reads so, e.g. `("Ready", "True/Running")`.
+    pub async fn wait(&self, kind: &str, name: &str, condition: &str, wanted: &str) {
+        let what = format!("{condition}={wanted} of {kind} {name}");
+        self.until(&what, async || {
+            (self.condition(kind, name, condition).await == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for `check` to give something; else fails with all objects of the scene and the operator's log.
+    pub async fn until<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            if start.elapsed() > DEADLINE {
+                self.fail(&format!("not seen within {DEADLINE:?}: {what}"))
+                    .await;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails with all objects of the scene, their events, the operator's log and the calls it made.
+    pub async fn fail(&self, what: &str) -> ! {
+        let mut said = String::new();
+        for kind in ["DatabricksWorkspace", "AppOfApps", "DatabricksApp"] {
+            for object in self.list(kind).await.into_iter().take(5) {
+                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                said += &envtest::describe(&self.client, kind, &self.namespace, &name).await;
+            }
+        }
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(30).collect();
+        let log: Vec<&str> = lines.into_iter().rev().collect();
+        let calls = self.requests().await;
+        panic!(
+            "{what}\n{said}--- operator\n{}\n--- calls\n{calls:#?}",
+            log.join("\n")
+        );
+    }
+
+    /// Calls by method and route, with their status, e.g. `POST /api/2.0/apps 200` → 1.
+    pub async fn requests(&self) -> Vec<(String, u64)> {
+        let said = self.sim.call("GET", "/sim/requests", None).await.unwrap();
+        let totals = said["totals"].as_array().unwrap();
+        let text = |total: &Value, key: &str| total[key].as_str().unwrap_or_default().to_owned();
+        totals
+            .iter()
+            .map(|t| {
+                let call = format!("{} {} {}", text(t, "method"), text(t, "route"), t["status"]);
+                (call, t["count"].as_u64().unwrap())
+            })
+            .collect()
+    }
+
+    /// How many calls of just this method, route and status there were, e.g. `calls("POST /api/2.0/apps 200")`.
+    pub async fn calls(&self, call: &str) -> u64 {
+        let requests = self.requests().await;
+        let same = requests.iter().filter(|(known, _)| known == call);
+        same.map(|(_, count)| count).sum()
+    }
+
+    /// The newest requests one by one, oldest first.
+    pub async fn recent(&self) -> Vec<Value> {
+        let said = self.sim.call("GET", "/sim/requests", None).await.unwrap();
+        said["recent"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until a request of that method and route is `held` or `committed`, as a latency fault leaves it.
+    pub async fn caught(&self, call: &str, state: &str) {
+        self.until(&format!("{call} is {state}"), async || {
+            let recent = self.recent().await;
+            let text =
+                |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+            recent
+                .iter()
+                .any(|e| {
+                    e["state"] == state
+                        && format!("{} {}", text(e, "method"), text(e, "route")) == call
+                })
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Events about an object, as `Type/Reason: note`.
+    pub async fn events(&self, kind: &str, name: &str) -> Vec<String> {
+        let resource =
+            ApiResource::from_gvk(&GroupVersionKind::gvk("events.k8s.io", "v1", "Event"));
+        let events: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let wanted =
+            ListParams::default().fields(&format!("regarding.kind={kind},regarding.name={name}"));
+        let list = events.list(&wanted).await.unwrap();
+        let text = |event: &DynamicObject, key: &str| {
+            event.data[key].as_str().unwrap_or_default().to_owned()
+        };
+        list.items
+            .iter()
+            .map(|e| {
+                format!(
+                    "{}/{}: {}",
+                    text(e, "type"),
+                    text(e, "reason"),
+                    text(e, "note")
+                )
+            })
+            .collect()
+    }
+
+    /// Waits for an event that begins so, e.g. `Warning/Recreated`.
+    pub async fn event(&self, kind: &str, name: &str, start: &str) {
+        self.until(&format!("event {start} of {kind} {name}"), async || {
+            let events = self.events(kind, name).await;
+            events.iter().any(|e| e.starts_with(start)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the object is gone.
+    pub async fn gone(&self, kind: &str, name: &str) {
+        self.until(&format!("{kind} {name} is gone"), async || {
+            self.get(kind, name).await.is_null().then_some(())
+        })
+        .await;
+    }
+
+    /// How many calls match all the words, e.g. `count("POST /deployments 200")`.
+    pub async fn count(&self, words: &str) -> u64 {
+        let requests = self.requests().await;
+        let matching = requests
+            .iter()
+            .filter(|(call, _)| words.split(' ').all(|w| call.contains(w)));
+        matching.map(|(_, count)| count).sum()
+    }
+
+    /// Writes that the service was asked for, token exchanges apart; `accepted`: only those answered 2xx.
+    pub async fn writes(&self, accepted: bool) -> u64 {
+        let requests = self.requests().await;
+        let writes = requests.iter().filter(|(call, _)| {
+            !call.starts_with("GET")
+                && !call.contains("token")
+                && (!accepted || call.contains(" 20"))
+        });
+        writes.map(|(_, count)| count).sum()
+    }
+
+    pub async fn zero(&self) {
+        self.sim
+            .call("DELETE", "/sim/requests", None)
+            .await
+            .unwrap();
+    }
+
+    pub async fn fault(&self, fault: Value) {
+        self.sim
+            .call("POST", "/sim/faults", Some(&fault))
+            .await
+            .unwrap();
+    }
+
+    /// A call to the workspace's own API, as somebody with the operator's token.
+    pub async fn remote(&self, path: &str) -> (u16, Value) {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}{path}", self.sim.url());
+        let answer = http.get(url).bearer_auth(&self.token).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// Writes of the operator's own ServiceAccount that the API server saw in this scene's namespace.
+    pub fn audited_writes(&self) -> Vec<Entry> {
+        let entries = audit::read(&self.cluster.audit_log()).unwrap();
+        entries
+            .into_iter()
+            .filter(|e| e.is_write() && e.namespace == self.namespace)
+            .filter(|e| e.by_service_account(NAMESPACE, SERVICE_ACCOUNT))
+            .collect()
+    }
+
+    /// Waits until so much service time has passed.
+    pub async fn pass(&self, service: Duration) {
+        let until = Instant::now() + service / self.scale;
+        let deadline = tokio::time::Instant::from_std(until);
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+/// Our objects of one namespace, as the API server holds them.
+pub struct Objects {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Objects {
     fn api(&self, kind: &str) -> Api<DynamicObject> {
         let resource = match kind {
             "Secret" | "Namespace" => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind)),
@@ -170,11 +382,6 @@ spec:
             return Api::all_with(self.client.clone(), &resource);
         }
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
-    }
-
-    /// Applies manifests as `kubectl apply --server-side` does.
-    pub async fn apply(&self, yaml: &str) {
-        envtest::apply(&self.client, yaml).await.unwrap();
     }
 
     /// Applies one of our kinds in the scene's namespace.
@@ -260,122 +467,13 @@ spec:
         let found = conditions.into_iter().find(|c| c["type"] == condition);
         found.map_or(String::new(), |c| c["message"].as_str().unwrap().to_owned())
     }
+}
 
-    /// Waits until the condition reads so, e.g. `("Ready", "True/Running")`.
-    pub async fn wait(&self, kind: &str, name: &str, condition: &str, wanted: &str) {
-        let what = format!("{condition}={wanted} of {kind} {name}");
-        self.until(&what, async || {
-            (self.condition(kind, name, condition).await == wanted).then_some(())
-        })
-        .await;
-    }
+impl std::ops::Deref for Scene {
+    type Target = Objects;
 
-    /// Waits for `check` to give something; else fails with all objects of the scene and the operator's log.
-    pub async fn until<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-        let start = Instant::now();
-        loop {
-            if let Some(found) = check().await {
-                return found;
-            }
-            if start.elapsed() > DEADLINE {
-                self.fail(&format!("not seen within {DEADLINE:?}: {what}"))
-                    .await;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Fails with all objects of the scene, their events, the operator's log and the calls it made.
-    pub async fn fail(&self, what: &str) -> ! {
-        let mut said = String::new();
-        for kind in ["DatabricksWorkspace", "AppOfApps", "DatabricksApp"] {
-            for object in self.list(kind).await.into_iter().take(5) {
-                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-                said += &envtest::describe(&self.client, kind, &self.namespace, &name).await;
-            }
-        }
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().rev().take(30).collect();
-        let log: Vec<&str> = lines.into_iter().rev().collect();
-        let calls = self.requests().await;
-        panic!(
-            "{what}\n{said}--- operator\n{}\n--- calls\n{calls:#?}",
-            log.join("\n")
-        );
-    }
-
-    /// Calls by method and route, with their status, e.g. `POST /api/2.0/apps 200` → 1.
-    pub async fn requests(&self) -> Vec<(String, u64)> {
-        let said = self.sim.call("GET", "/sim/requests", None).await.unwrap();
-        let totals = said["totals"].as_array().unwrap();
-        let text = |total: &Value, key: &str| total[key].as_str().unwrap_or_default().to_owned();
-        totals
-            .iter()
-            .map(|t| {
-                let call = format!("{} {} {}", text(t, "method"), text(t, "route"), t["status"]);
-                (call, t["count"].as_u64().unwrap())
-            })
-            .collect()
-    }
-
-    /// How many calls match all the words, e.g. `count("POST /deployments 200")`.
-    pub async fn count(&self, words: &str) -> u64 {
-        let requests = self.requests().await;
-        let matching = requests
-            .iter()
-            .filter(|(call, _)| words.split(' ').all(|w| call.contains(w)));
-        matching.map(|(_, count)| count).sum()
-    }
-
-    /// Writes that the service was asked for, token exchanges apart; `accepted`: only those answered 2xx.
-    pub async fn writes(&self, accepted: bool) -> u64 {
-        let requests = self.requests().await;
-        let writes = requests.iter().filter(|(call, _)| {
-            !call.starts_with("GET")
-                && !call.contains("token")
-                && (!accepted || call.contains(" 20"))
-        });
-        writes.map(|(_, count)| count).sum()
-    }
-
-    pub async fn zero(&self) {
-        self.sim
-            .call("DELETE", "/sim/requests", None)
-            .await
-            .unwrap();
-    }
-
-    pub async fn fault(&self, fault: Value) {
-        self.sim
-            .call("POST", "/sim/faults", Some(&fault))
-            .await
-            .unwrap();
-    }
-
-    /// A call to the workspace's own API, as somebody with the operator's token.
-    pub async fn remote(&self, path: &str) -> (u16, Value) {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let url = format!("{}{path}", self.sim.url());
-        let answer = http.get(url).bearer_auth(&self.token).send().await.unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or_default())
-    }
-
-    /// Writes of the operator's own ServiceAccount that the API server saw in this scene's namespace.
-    pub fn audited_writes(&self) -> Vec<Entry> {
-        let entries = audit::read(&self.cluster.audit_log()).unwrap();
-        entries
-            .into_iter()
-            .filter(|e| e.is_write() && e.namespace == self.namespace)
-            .filter(|e| e.by_service_account(NAMESPACE, SERVICE_ACCOUNT))
-            .collect()
-    }
-
-    /// Waits until so much service time has passed.
-    pub async fn pass(&self, service: Duration) {
-        let until = Instant::now() + service / self.scale;
-        let deadline = tokio::time::Instant::from_std(until);
-        tokio::time::sleep_until(deadline).await;
+    fn deref(&self) -> &Objects {
+        &self.objects
     }
 }
 

@@ -1,0 +1,178 @@
+//! Apps of other people under our name, and two objects that declare one app.
+use serde_json::{Value, json};
+
+use crate::support::{Scene, running_app};
+
+const APP: &str = "DatabricksApp";
+const REMOTE: &str = "/sim/apps/sales";
+
+/// Somebody else's app `sales` is there before anything of ours.
+async fn with_a_strangers_app(test: &str) -> Option<Scene> {
+    let scene = Scene::start(test).await?;
+    let body = json!({"create": true, "creator": "ann@example.com", "description": "Ann's"});
+    stranger(&scene, body).await;
+    Some(scene)
+}
+
+async fn stranger(scene: &Scene, change: Value) {
+    let called = scene.sim.call("POST", REMOTE, Some(&change)).await;
+    called.unwrap();
+}
+
+fn with(mut spec: Value, field: &str, value: Value) -> Value {
+    spec[field] = value;
+    spec
+}
+
+async fn remote_id(scene: &Scene) -> String {
+    let (_, app) = scene.remote("/api/2.0/apps/sales").await;
+    app["id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until the Workspace has looked `n` more times: whatever a pass would do, it has done by then.
+async fn after_lists(scene: &Scene, n: u64) {
+    let list = "GET /api/2.0/apps 200";
+    let before = scene.calls(list).await;
+    scene
+        .until(&format!("{n} more lists"), async || {
+            (scene.calls(list).await >= before + n).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_of_somebody_else_is_left_alone_and_its_creator_is_named() {
+    let test = "an_app_of_somebody_else_is_left_alone_and_its_creator_is_named";
+    let Some(scene) = with_a_strangers_app(test).await else {
+        return;
+    };
+    scene.put(APP, "sales", running_app()).await;
+    scene
+        .wait(APP, "sales", "Stalled", "True/NameConflict")
+        .await;
+    let message = scene.message(APP, "sales", "Stalled").await;
+    assert!(message.contains("ann@example.com"), "{message}");
+    assert!(message.contains("management.adopt"), "{message}");
+    let ready = scene.condition(APP, "sales", "Ready").await;
+    assert_eq!(ready, "False/NameConflict");
+    after_lists(&scene, 2).await;
+    scene.delete(APP, "sales").await;
+    scene.gone(APP, "sales").await;
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    assert!(!remote_id(&scene).await.is_empty());
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_nobody_declares_is_adopted_when_the_spec_says_so() {
+    let test = "an_app_that_nobody_declares_is_adopted_when_the_spec_says_so";
+    let Some(scene) = with_a_strangers_app(test).await else {
+        return;
+    };
+    let id = remote_id(&scene).await;
+    let adopting = json!({"adopt": "IfUnowned"});
+    scene
+        .put(APP, "sales", with(running_app(), "management", adopting))
+        .await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    let (_, app) = scene.remote("/api/2.0/apps/sales").await;
+    assert_eq!(app["id"], id);
+    assert_eq!(app["description"], "Sales");
+    let object = scene.get(APP, "sales").await;
+    assert_eq!(object["status"]["app"]["id"], id);
+    assert_eq!(object["status"]["app"]["creator"], "ann@example.com");
+    assert_eq!(scene.calls("POST /api/2.0/apps 200").await, 0);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_recreated_by_a_stranger_is_never_written_and_outlives_our_object() {
+    let test = "an_app_recreated_by_a_stranger_is_never_written_and_outlives_our_object";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    scene.put(APP, "sales", running_app()).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    let ours = remote_id(&scene).await;
+    scene.zero().await;
+    stranger(&scene, json!({"recreate": true, "description": "Theirs"})).await;
+    let theirs = remote_id(&scene).await;
+    assert_ne!(ours, theirs);
+    scene
+        .wait(APP, "sales", "Stalled", "True/RemoteReplaced")
+        .await;
+    let message = scene.message(APP, "sales", "Stalled").await;
+    for word in [&ours, &theirs, "stranger@example.com", "management.adopt"] {
+        assert!(message.contains(word), "{word} is not in: {message}");
+    }
+    // A wish of ours changes nothing about whose it is.
+    let wish = with(running_app(), "description", json!("Ours"));
+    scene.put(APP, "sales", wish).await;
+    scene
+        .wait(APP, "sales", "Stalled", "True/RemoteReplaced")
+        .await;
+    after_lists(&scene, 2).await;
+    scene.delete(APP, "sales").await;
+    scene.gone(APP, "sales").await;
+    scene.event(APP, "sales", "Warning/RemoteReplaced").await;
+    assert_eq!(remote_id(&scene).await, theirs);
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_gone_is_created_anew_and_an_event_says_so() {
+    let test = "an_app_that_is_gone_is_created_anew_and_an_event_says_so";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    scene.put(APP, "sales", running_app()).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    let first = remote_id(&scene).await;
+    stranger(&scene, json!({"deleted": true})).await;
+    scene.event(APP, "sales", "Warning/Recreated").await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    let second = remote_id(&scene).await;
+    assert_ne!(first, second);
+    let object = scene.get(APP, "sales").await;
+    assert_eq!(object["status"]["app"]["id"], second);
+    for call in [
+        "POST /api/2.0/apps 200",
+        "POST /api/2.0/apps/{name}/deployments 200",
+    ] {
+        let calls = scene.calls(call).await;
+        assert_eq!(calls, 2, "{call}: {:?}", scene.requests().await);
+    }
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_objects_that_declare_one_app_the_first_keeps_it_until_it_goes() {
+    let test = "of_two_objects_that_declare_one_app_the_first_keeps_it_until_it_goes";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    let declared = with(running_app(), "name", json!("sales"));
+    scene.put(APP, "first", declared.clone()).await;
+    scene.wait(APP, "first", "Ready", "True/Running").await;
+    scene.put(APP, "second", declared).await;
+    scene
+        .wait(APP, "second", "Stalled", "True/NameConflict")
+        .await;
+    let message = scene.message(APP, "second", "Stalled").await;
+    let first = format!("{}/first", scene.namespace);
+    assert!(message.contains(&first), "{message}");
+    assert!(message.contains("spec.name"), "{message}");
+    let ready = scene.condition(APP, "first", "Ready").await;
+    assert_eq!(ready, "True/Running");
+    assert_eq!(scene.writes(false).await, 3, "{:?}", scene.requests().await);
+    let id = remote_id(&scene).await;
+    scene.delete(APP, "first").await;
+    scene
+        .wait(APP, "second", "Ready", "Unknown/WaitingForName")
+        .await;
+    scene.gone(APP, "first").await;
+    scene.wait(APP, "second", "Ready", "True/Running").await;
+    assert_ne!(remote_id(&scene).await, id);
+    scene.end().await;
+}

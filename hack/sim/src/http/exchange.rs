@@ -156,6 +156,7 @@ fn receive(
     }
 }
 
+/// Dropped at any point when its client goes away: what it has done stays done, the rest doesn't happen.
 impl Exchange {
     async fn run(mut self) -> Response<Body> {
         if let Some(answer) = self.suffer(Moment::BeforeCommit).await {

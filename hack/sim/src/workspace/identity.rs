@@ -47,6 +47,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// A new access token; those that have expired are forgotten.
     fn issue(&mut self, caller: Caller, until: Instant) -> String {
         let now = Instant::now();
         self.issued.retain(|_, (_, expiry)| *expiry > now);
@@ -112,6 +113,7 @@ impl Workspace {
     }
 }
 
+/// Where a client learns what kind of host this is: <https://github.com/databricks/databricks-sdk-go>, `config/`.
 fn databricks_config(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let base = call.base_url;
     Ok(json!({
@@ -216,7 +218,7 @@ fn grant(workspace: &mut Workspace, call: &Call<'_>, caller: Caller, scope: Opti
     })
 }
 
-/// Client id and secret of HTTP Basic.
+/// Client id and secret of HTTP Basic, the usual way of machine-to-machine clients.
 fn basic(call: &Call<'_>) -> Option<(String, String)> {
     let encoded = call.headers.get("authorization")?.strip_prefix("Basic ")?;
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;

@@ -35,6 +35,7 @@ struct Scope {
 pub struct Secrets(BTreeMap<String, Scope>);
 
 impl Secrets {
+    /// A scope of the seed; nobody is on its list.
     pub fn add(&mut self, scope: &str, secrets: &BTreeMap<String, String>, at: i64) {
         let scope = self.0.entry(scope.to_owned()).or_default();
         for (key, value) in secrets {
@@ -78,6 +79,7 @@ impl Secrets {
     }
 }
 
+/// From the lowest to the highest; each includes those before it.
 const PERMISSIONS: [&str; 3] = ["READ", "WRITE", "MANAGE"];
 
 fn no_scope(scope: &str) -> ApiError {

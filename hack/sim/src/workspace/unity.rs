@@ -34,6 +34,7 @@ impl Unity {
         self.0.entry(key(securable_type, name)).or_default();
     }
 
+    /// Refuses a securable that isn't there, with Unity Catalog's own code for its type.
     pub fn check(&self, securable_type: &str, name: &str) -> Result<(), ApiError> {
         match self.0.contains_key(&key(securable_type, name)) {
             true => Ok(()),
@@ -41,6 +42,7 @@ impl Unity {
         }
     }
 
+    /// Adds a privilege to what a principal holds.
     pub fn grant(&mut self, securable_type: &str, name: &str, principal: &str, privilege: &str) {
         if let Some(grants) = self.0.get_mut(&key(securable_type, name)) {
             grants
@@ -50,6 +52,7 @@ impl Unity {
         }
     }
 
+    /// Takes away everything that a principal holds.
     pub fn revoke(&mut self, securable_type: &str, name: &str, principal: &str) {
         if let Some(grants) = self.0.get_mut(&key(securable_type, name)) {
             grants.remove(principal);

@@ -15,6 +15,7 @@ use crate::http::{Call, text};
 
 const MAX_NAME: usize = 30;
 
+/// Answers with the app, its compute already STARTING unless `no_compute` is set.
 pub fn create(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let body = call.json()?;
     let name = text(&body, "name")
@@ -74,6 +75,7 @@ pub fn check_name(name: &str) -> Result<(), ApiError> {
     }
 }
 
+/// A name stays taken while its app is DELETING, and by a fault for a while after that.
 fn check_free(workspace: &Workspace, name: &str) -> Result<(), ApiError> {
     let held = workspace.apps.freed.get(name).is_some_and(|freed| {
         let span = workspace.faults.fire(name, |k| match k {
@@ -96,6 +98,7 @@ fn check_free(workspace: &Workspace, name: &str) -> Result<(), ApiError> {
     ))
 }
 
+/// Apps that are DELETING count.
 fn check_quota(workspace: &Workspace) -> Result<(), ApiError> {
     let most = workspace.rules.max_apps;
     match workspace.apps.by_name.len() < most {

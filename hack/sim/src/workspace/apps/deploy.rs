@@ -14,6 +14,7 @@ use crate::error::{ApiError, Outcome};
 use crate::faults::{DeploymentVerdict as Verdict, Kind};
 use crate::http::{Call, text};
 
+/// Accepts a deployment, or says why not. Whether its source exists is found out when it is accepted, and shows at its end.
 pub fn deploy(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let mut app = workspace.app_mut(call)?.clone();
     let source = read_source(&app, &call.json()?)?;

@@ -10,6 +10,7 @@ pub struct AppStatus {
     pub message: String,
 }
 
+/// Messages as the service was seen to write them; clients must not read them for control flow.
 impl AppStatus {
     pub fn unavailable() -> Self {
         Self {
@@ -64,6 +65,7 @@ pub struct Deployment {
     pub creator: String,
     pub created: String,
     pub updated: String,
+    /// Between these two it is in progress; the message follows from how much of the time has passed.
     pub began: ServiceTime,
     pub ends: ServiceTime,
     pub verdict: Verdict,

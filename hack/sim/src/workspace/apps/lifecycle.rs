@@ -24,6 +24,7 @@ pub struct Durations {
     pub delete: Duration,
 }
 
+/// What was seen on the service: start 160 to 180 s, stop 10 to 15 s; a deletion may take up to 20 minutes there.
 const USUAL: Durations = Durations {
     create: Duration::from_secs(180),
     start: Duration::from_secs(170),
@@ -98,6 +99,7 @@ impl Workspace {
         }
     }
 
+    /// The text of the service for whatever is in transition.
     pub(super) fn not_terminal(&self, verb: &str, app: &App) -> ApiError {
         self.refused(
             &app.name,
@@ -109,6 +111,7 @@ impl Workspace {
         )
     }
 
+    /// What is already as wanted: 200 with the app, unless a fault refuses it.
     fn no_op(&self, verb: &str, app: &App) -> Outcome {
         match self.plays(&app.name, &Kind::NoOpRefused {}) {
             true => Err(self.refused(
@@ -161,6 +164,8 @@ pub fn start(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     Ok(shown.into())
 }
 
+/// ACTIVE or ERROR to STOPPED; what was being deployed is cancelled. An app that is stuck in STARTING lets itself be stopped
+/// after 20 minutes.
 pub fn stop(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let mut app = workspace.app_mut(call)?.clone();
     let now = workspace.now();

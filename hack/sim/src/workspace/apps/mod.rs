@@ -78,11 +78,13 @@ impl Apps {
             .map(|app| app.name.as_str())
     }
 
+    /// The caller has taken its own access away.
     pub fn lock_out(&mut self, app: &str, caller: &str) {
         self.locked_out
             .insert((app.to_owned(), caller.to_lowercase()));
     }
 
+    /// The caller has CAN_MANAGE again.
     pub fn readmit(&mut self, app: &str, caller: &str) {
         self.locked_out
             .remove(&(app.to_owned(), caller.to_lowercase()));
@@ -113,6 +115,7 @@ impl Apps {
 }
 
 impl Workspace {
+    /// Lets time pass for every app, and does elsewhere what that asks for.
     pub(super) fn settle_apps(&mut self) {
         let stamp = seconds(self.stamp);
         let mut effects = Vec::new();

@@ -27,6 +27,7 @@ const PERMISSIONS: [(&str, &[&str]); 10] = [
     ("uc_securable", &[]),
 ];
 
+/// What can be granted on each type of securable. The type decides: the field itself takes any of them.
 const PRIVILEGES: [(&str, &[&str]); 4] = [
     ("TABLE", &["SELECT", "MODIFY"]),
     ("VOLUME", &["READ_VOLUME", "WRITE_VOLUME"]),

@@ -23,6 +23,7 @@ pub const UPDATABLE: [&str; 11] = [
 /// Scopes that every app has.
 pub const DEFAULT_SCOPES: [&str; 2] = ["iam.access-control:read", "iam.current-user:read"];
 
+/// What users are known to be able to grant; a seed adds to it.
 const SCOPES: [&str; 20] = [
     "sql",
     "sql.statement-execution",
@@ -46,6 +47,7 @@ const SCOPES: [&str; 20] = [
     "iam.current-user:read",
 ];
 
+/// In the spelling that the service keeps; requests may write them in any case.
 const PROVIDERS: [&str; 8] = [
     "gitHub",
     "gitHubEnterprise",

@@ -76,6 +76,7 @@ impl Directory {
         self.insert(kind, attributes)
     }
 
+    /// The id of whoever grants know by this name.
     pub fn find(&self, kind: Kind, key: &str) -> Option<i64> {
         self.of(kind)
             .find(|(_, a)| {
@@ -92,6 +93,7 @@ impl Directory {
         self.attribute(kind, id, kind.key())
     }
 
+    /// What people read instead of the name in grants.
     pub fn display_name(&self, kind: Kind, key: &str) -> Option<String> {
         let id = self.find(kind, key)?;
         self.attribute(kind, id, "displayName")
@@ -102,6 +104,7 @@ impl Directory {
         self.attribute(Kind::ServicePrincipal, id, "applicationId")
     }
 
+    /// Also out of every group; false if nobody had this id.
     pub fn remove(&mut self, kind: Kind, id: i64) -> bool {
         let text = id.to_string();
         for ((other, _), attributes) in &mut self.members {
@@ -152,6 +155,7 @@ impl Directory {
             .collect()
     }
 
+    /// Everybody of one kind, by id.
     fn of(&self, kind: Kind) -> impl Iterator<Item = (i64, &Attributes)> {
         self.members
             .range((kind, i64::MIN)..=(kind, i64::MAX))
@@ -163,6 +167,7 @@ impl Directory {
         Some(value.to_owned())
     }
 
+    /// Fills in what SCIM gives to everybody of this kind, and makes users and service principals members of `users`.
     fn insert(&mut self, kind: Kind, mut attributes: Attributes) -> i64 {
         let id = numeric_id();
         if kind == Kind::ServicePrincipal {
@@ -190,6 +195,7 @@ impl Directory {
         id
     }
 
+    /// As SCIM shows it, groups included.
     fn show(&self, kind: Kind, id: i64) -> Option<Value> {
         let mut shown = self.members.get(&(kind, id))?.clone();
         shown.insert("id".into(), id.to_string().into());

@@ -54,6 +54,7 @@ impl Files {
         }
     }
 
+    /// True for the root, too.
     pub fn is_directory(&self, path: &str) -> bool {
         let path = bare(path);
         path == "/"
@@ -70,10 +71,12 @@ impl Files {
         )
     }
 
+    /// Whether an object has this id, which is how permissions name files.
     pub fn has_object(&self, id: &str) -> bool {
         self.0.values().any(|node| node.id.to_string() == id)
     }
 
+    /// Keeps the id and the time of creation of what was there.
     fn insert(&mut self, path: &str, content: Content, at: i64) {
         let before = self.0.get(path);
         let node = Node {
@@ -85,6 +88,7 @@ impl Files {
         self.0.insert(path.to_owned(), node);
     }
 
+    /// Everything below a directory, at any depth, in the order of paths.
     fn below(&self, directory: &str) -> impl Iterator<Item = (&String, &Node)> {
         let prefix = format!("{}/", directory.trim_end_matches('/'));
         self.0

@@ -150,6 +150,8 @@ fn principal(workspace: &Workspace, entry: &Value) -> Result<(Member, String), A
     found.ok_or_else(|| ApiError::missing(format!("Principal: {described}({name}) does not exist")))
 }
 
+/// Jobs and warehouses have owners, in the words of the service: <https://github.com/databricks/cli>,
+/// `acceptance/bundle/resources/permissions/factcheck`.
 fn check_owner(
     workspace: &Workspace,
     object_type: &ObjectType,

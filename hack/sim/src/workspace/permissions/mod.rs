@@ -94,12 +94,14 @@ pub struct Acls {
 }
 
 impl Acls {
+    /// One entry a principal; empty for an object that nobody was granted anything on.
     pub fn direct(&self, object_type: &str, id: &str) -> &[Grant] {
         self.direct
             .get(&(object_type.to_owned(), id.to_owned()))
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Replaces all entries. The caller has made sure that no principal comes twice.
     pub fn set(&mut self, object_type: &str, id: &str, grants: Vec<Grant>) {
         self.direct
             .insert((object_type.to_owned(), id.to_owned()), grants);
@@ -114,6 +116,7 @@ impl Acls {
         upsert(entries, grant);
     }
 
+    /// Takes a principal's entry away, if there is one.
     pub fn revoke(&mut self, object_type: &str, id: &str, kind: Member, name: &str) {
         if let Some(entries) = self
             .direct
@@ -123,6 +126,7 @@ impl Acls {
         }
     }
 
+    /// The object is gone, and its entries with it.
     pub fn forget(&mut self, object_type: &str, id: &str) {
         self.direct.remove(&(object_type.to_owned(), id.to_owned()));
     }

@@ -18,10 +18,10 @@ struct Args {
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// A personal access token and the e-mail address of its user; may be repeated
-    #[arg(long, value_name = "TOKEN=USER")]
+    #[arg(long, value_name = "TOKEN=USER", num_args = 1..)]
     pat: Vec<String>,
     /// A service principal's client id (its application id) and secret; may be repeated
-    #[arg(long, value_name = "ID:SECRET")]
+    #[arg(long, value_name = "ID:SECRET", num_args = 1..)]
     oauth_client: Vec<String>,
     /// Service time runs so many times faster than the wall clock
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -13,6 +13,7 @@ pub mod apps;
 pub mod directory;
 pub mod federation;
 pub mod files;
+pub mod git_credentials;
 pub mod identity;
 pub mod jobs;
 pub mod objects;
@@ -61,6 +62,7 @@ pub struct Workspace {
     pub templates: templates::Templates,
     pub acls: permissions::Acls,
     pub files: files::Files,
+    pub git_credentials: git_credentials::GitCredentials,
     pub warehouses: warehouses::Warehouses,
     pub jobs: jobs::Jobs,
     pub secrets: secrets::Secrets,
@@ -99,6 +101,7 @@ impl Workspace {
             templates: templates::Templates::default(),
             acls: permissions::Acls::default(),
             files: files::Files::default(),
+            git_credentials: git_credentials::GitCredentials::default(),
             warehouses: warehouses::Warehouses::default(),
             jobs: jobs::Jobs::default(),
             secrets: secrets::Secrets::default(),
@@ -148,6 +151,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         templates::ROUTES,
         permissions::ROUTES,
         files::ROUTES,
+        git_credentials::ROUTES,
         warehouses::ROUTES,
         jobs::ROUTES,
         secrets::ROUTES,

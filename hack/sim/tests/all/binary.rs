@@ -46,6 +46,7 @@ async fn it_says_where_it_listens_keeps_a_log_and_ends_on_sigterm() {
     let (mut running, url) = start(&[
         "--pat",
         "t=ann@example.com",
+        "u=bob@example.com",
         "--oauth-client",
         "id:secret",
         "--time-scale",

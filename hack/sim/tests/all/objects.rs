@@ -215,6 +215,43 @@ async fn secret_scopes_hold_secrets_and_access_lists() {
 }
 
 #[tokio::test]
+async fn a_git_credential_belongs_to_the_caller_or_to_an_apps_service_principal() {
+    let service = Service::start().await;
+    let app = service.stopped_app("demo").await;
+    let principal = &app["service_principal_id"];
+    let base = "/api/2.0/git-credentials";
+    let body = json!({
+        "git_provider": "gitHub", "git_username": "bot",
+        "personal_access_token": "canary", "principal_id": principal,
+    });
+    let created = service.post(base, body.clone()).await.ok();
+    assert_eq!(created["git_username"], "bot");
+    let again = service.post(base, body).await;
+    assert!(again.refusal().2.starts_with("Only one Git credential"));
+    assert_eq!(service.get(base).await.ok()["credentials"], json!([]));
+    let listed = service
+        .get(&format!("{base}?principal_id={principal}"))
+        .await;
+    assert!(!listed.text.contains("canary"));
+    assert_eq!(listed.body["credentials"].as_array().unwrap().len(), 1);
+    let one = format!("{base}/{}", created["credential_id"]);
+    let patched = service
+        .patch(
+            &one,
+            json!({"git_provider": "gitLab", "personal_access_token": "canary"}),
+        )
+        .await
+        .ok();
+    assert_eq!(patched["git_provider"], "gitLab");
+    assert_eq!(patched["git_username"], "bot");
+    service.delete(&one).await.ok();
+    assert_eq!(service.get(&one).await.status, 404);
+    let unknown = json!({"git_provider": "gitHub", "principal_id": 1});
+    assert_eq!(service.post(base, unknown).await.status, 404);
+    assert!(!service.get("/sim/requests").await.text.contains("canary"));
+}
+
+#[tokio::test]
 async fn templates_are_kept() {
     let service = Service::start().await;
     let base = "/api/2.0/apps-settings/templates";

@@ -73,6 +73,8 @@ pub enum Error {
 pub struct Simulator {
     address: SocketAddr,
     stop: CancellationToken,
+    /// Cuts every connection.
+    end: CancellationToken,
     server: JoinHandle<()>,
 }
 
@@ -109,15 +111,21 @@ impl Simulator {
         let service = http::router(shared).into_make_service_with_connect_info::<http::Cut>();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
+        let end = CancellationToken::new();
+        let sockets = http::Sockets {
+            listener,
+            end: end.clone(),
+        };
         let server = tokio::spawn(async move {
             // The server ends only when told to; nothing is left to report.
-            let _ = axum::serve(http::Sockets(listener), service)
+            let _ = axum::serve(sockets, service)
                 .with_graceful_shutdown(stopped)
                 .await;
         });
         Ok(Self {
             address,
             stop,
+            end,
             server,
         })
     }
@@ -137,6 +145,7 @@ impl Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.end.cancel();
         self.server.abort();
     }
 }

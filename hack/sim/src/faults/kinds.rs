@@ -204,6 +204,11 @@ impl Kind {
             )
     }
 
+    /// Only one such fault can have a request.
+    pub fn decides(&self) -> bool {
+        matches!(self, Kind::Status { .. } | Kind::Reset { .. })
+    }
+
     /// Strikes one time unless `times` says otherwise; the others for ever.
     pub fn strikes_once(&self) -> bool {
         matches!(

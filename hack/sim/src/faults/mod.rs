@@ -131,14 +131,24 @@ impl Faults {
             .find_map(|(fault, picked)| fault.strike().then_some(picked))
     }
 
-    /// Every fault about this request that strikes now, in the order in which they were set.
+    /// Every fault about this request that strikes now, in the order in which they were set. One of them at most decides the
+    /// answer: the next one waits for the next request.
     pub fn fire_request(&self, target: Target<'_>) -> Vec<Kind> {
-        self.0
-            .iter()
-            .filter(|f| f.kind.about_requests() && f.pattern.matches_request(target))
-            .filter(|f| f.strike())
-            .map(|f| f.kind.clone())
-            .collect()
+        let mut decided = false;
+        let mut struck = Vec::new();
+        for fault in &self.0 {
+            if !fault.kind.about_requests()
+                || !fault.pattern.matches_request(target)
+                || (decided && fault.kind.decides())
+            {
+                continue;
+            }
+            if fault.strike() {
+                decided |= fault.kind.decides();
+                struck.push(fault.kind.clone());
+            }
+        }
+        struck
     }
 
     /// The longest lag that lists are asked to have.
@@ -270,6 +280,19 @@ mod tests {
             (&shown["seen"], &shown["hits"], &shown["spent"]),
             (&json!(5), &json!(2), &json!(true))
         );
+    }
+
+    #[test]
+    fn faults_that_decide_the_answer_strike_one_after_another() {
+        let mut faults = Faults::default();
+        for status in [429, 503] {
+            let fault = json!({"pattern": "GET *", "status_code": status});
+            faults.add(Fault::read(&fault).unwrap());
+        }
+        let delay = json!({"kind": "latency", "pattern": "GET *", "delay": 1});
+        faults.add(Fault::read(&delay).unwrap());
+        let strikes: Vec<usize> = (0..3).map(|_| faults.fire_request(GET_APP).len()).collect();
+        assert_eq!(strikes, [2, 1, 0]);
     }
 
     #[test]

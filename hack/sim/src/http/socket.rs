@@ -11,8 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A listener whose connections carry a [`Cut`].
-pub struct Sockets(pub TcpListener);
+/// A listener whose connections carry a [`Cut`]; all of them are cut when `end` is cancelled.
+pub struct Sockets {
+    pub listener: TcpListener,
+    pub end: CancellationToken,
+}
 
 /// Resets the connection that a request came in on.
 #[derive(Clone, Debug)]
@@ -41,16 +44,16 @@ impl Listener for Sockets {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Socket, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
+        let (stream, address) = Listener::accept(&mut self.listener).await;
         // Small answers one after another: Nagle would hold each back.
         let _ = stream.set_nodelay(true);
-        let cut = CancellationToken::new();
+        let cut = self.end.child_token();
         let wait = Box::pin(cut.clone().cancelled_owned());
         (Socket { stream, cut, wait }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 

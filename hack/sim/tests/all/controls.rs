@@ -282,3 +282,17 @@ async fn stopping_ends_the_server() {
             .is_err()
     );
 }
+
+#[tokio::test]
+async fn stopping_cuts_off_what_a_fault_still_holds() {
+    let service = Service::start().await;
+    let route = "/api/2.0/apps";
+    service
+        .fault(json!({"kind": "latency", "pattern": "GET /api/2.0/apps", "delay": "600s"}))
+        .await;
+    let client = tokio::spawn(service.request("GET", route).send());
+    service.until_request_is(route, "held").await;
+    service.stop().await;
+    let broken = client.await.unwrap().expect_err("an answer came");
+    assert!(!broken.is_timeout(), "{broken:?}");
+}

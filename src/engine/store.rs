@@ -131,6 +131,25 @@ impl<K: Managed> Store<K> {
     }
 }
 
+/// The API server's own words, or the error as it is.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => {
+            let causes = status.details.iter().flat_map(|d| &d.causes);
+            let causes: Vec<String> = causes
+                .filter(|c| !c.field.is_empty() && c.field != "<nil>")
+                .map(|c| format!("{}: {}", c.field, c.message))
+                .collect();
+            match causes.is_empty() {
+                true if status.message.is_empty() => error.to_string(),
+                true => status.message.clone(),
+                false => causes.join("; "),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Whether resource version `a` is newer than `b`. Versions are numbers on every API server that keeps them in etcd;
 /// what cannot be compared is not newer.
 pub fn newer(a: Option<&str>, b: Option<&str>) -> bool {
@@ -151,5 +170,9 @@ pub fn trouble(what: &str, error: &kube::Error) -> Trouble {
         }
         _ => Fate::Retry,
     };
-    Trouble::new(Reason::KubernetesRefused, format!("{what}: {error}"), fate)
+    Trouble::new(
+        Reason::KubernetesRefused,
+        format!("{what}: {}", words(error)),
+        fate,
+    )
 }

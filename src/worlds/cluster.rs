@@ -17,7 +17,7 @@ use crate::api::status::Reason;
 use crate::api::{FIELD_MANAGER, GROUP, VERSION, label};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::Fate;
-use crate::engine::store::newer;
+use crate::engine::store::{newer, words};
 use crate::telemetry::Clock;
 
 /// A refused child is tried again after this service time, if it does not change before.
@@ -214,7 +214,7 @@ impl Cluster {
         if !refused {
             return transient(&doing, error);
         }
-        let message = format!("{doing}: {error}");
+        let message = format!("{doing}: {}", words(error));
         let proof = Written::Refused {
             revision: revision.into(),
             message: message.clone(),
@@ -236,7 +236,7 @@ impl Cluster {
 fn transient(doing: &str, error: &kube::Error) -> Trouble {
     Trouble::new(
         Reason::KubernetesRefused,
-        format!("{doing}: {error}"),
+        format!("{doing}: {}", words(error)),
         Fate::Retry,
     )
 }

@@ -79,6 +79,7 @@ pub(super) async fn observe(
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         grants(app, world, identity, &mut seen).await;
         update(app, memory, world, &mut seen).await?;
+        deployment(app, memory, world, &mut seen).await?;
         source_path(app, world, memory, &mut seen).await?;
     }
     if let Some(wait) = draft(&seen).wait {
@@ -290,6 +291,46 @@ async fn update(
     Ok(())
 }
 
+/// What became of our last deployment, once the app shows it neither as pending nor as active.
+async fn deployment(
+    app: &DatabricksApp,
+    memory: &AppMemory,
+    world: &World,
+    seen: &mut Observed,
+) -> Result<(), Trouble> {
+    let remote = seen.remote().cloned();
+    let (Some(known), Some(remote)) = (&memory.deployment, remote) else {
+        return Ok(());
+    };
+    let mut shown = [&remote.pending, &remote.active].into_iter().flatten();
+    let ended = matches!(known.state.as_str(), "FAILED" | "CANCELLED");
+    if ended
+        || remote.compute_state != "ACTIVE"
+        || digest::deployment(app).as_ref() != Some(&known.digest)
+        || shown.any(|d| d.id == known.id || d.in_progress())
+    {
+        return Ok(());
+    }
+    let name = app.remote_name();
+    let path = format!("/api/2.0/apps/{name}/deployments/{}", known.id);
+    let route = Route::normal("apps/deployments/get");
+    match world.connection.client().get(route, &path, &[]).await {
+        Ok(answer) => {
+            if let Some(deployment) = wire::deployment(&answer.body) {
+                seen.deployment = Seen::Looked(deployment);
+            }
+            Ok(())
+        }
+        // Of an app that was created anew, nothing older is known.
+        Err(Error::NotFound(_)) => Ok(()),
+        Err(error) => {
+            let clock = world.connection.clock();
+            let refused = Reason::UnexpectedAnswer;
+            Err(trouble("reading the deployment", &error, refused, clock))
+        }
+    }
+}
+
 /// Whether the source path exists, once a deployment from it failed or was refused.
 async fn source_path(
     app: &DatabricksApp,
@@ -301,15 +342,13 @@ async fn source_path(
         return Ok(());
     };
     let desired = digest::deployment(app);
-    let failed = seen
-        .remote()
-        .and_then(RemoteApp::newest)
-        .is_some_and(|newest| {
-            newest.state == "FAILED"
-                && memory.deployment.as_ref().is_some_and(|known| {
-                    known.id == newest.id && Some(&known.digest) == desired.as_ref()
-                })
-        });
+    let known = memory.deployment.as_ref();
+    let known = known.filter(|known| Some(&known.digest) == desired.as_ref());
+    let failed = known.is_some_and(|known| {
+        let newest = seen.remote().and_then(RemoteApp::newest);
+        let mut shown = newest.into_iter().chain(seen.deployment.looked());
+        known.state == "FAILED" || shown.any(|d| d.id == known.id && d.state == "FAILED")
+    });
     if !failed && !seen.refused.contains_key("deploy") {
         return Ok(());
     }

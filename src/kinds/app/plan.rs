@@ -47,6 +47,8 @@ pub struct Observed {
     pub acl_due: Option<Duration>,
     /// Outcome of the last change of settings.
     pub update: Seen<UpdateOutcome>,
+    /// The deployment that we made last, when the app shows it no more: one that failed leaves the one before in place.
+    pub deployment: Seen<RemoteDeployment>,
     /// Whether the source path exists; looked up only once something failed because of it.
     pub source: Seen<SourceState>,
     /// Who the operator is in the workspace.
@@ -70,6 +72,7 @@ impl Observed {
             acl: Seen::NotLooked,
             acl_due: None,
             update: Seen::NotLooked,
+            deployment: Seen::NotLooked,
             source: Seen::NotLooked,
             identity: identity.into(),
             claim: Claim::Ours,
@@ -422,6 +425,19 @@ fn code(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<
     let newest = remote.newest();
     let requested = requested_redeploy(app, inputs.memory);
     let appeared = inputs.seen.source == Seen::Looked(SourceState::Appeared);
+    if let Some(vanished) = vanished(inputs, newest, &desired)
+        && !requested
+    {
+        match vanished.state.as_str() {
+            "IN_PROGRESS" => return deploying("a deployment is under way"),
+            "FAILED" | "CANCELLED" if !appeared => {
+                return Some(Plan::refuse(failed_deployment(app, inputs, &vanished)));
+            }
+            // Nothing was deployed over it: the app only does not show it.
+            "SUCCEEDED" if newest.is_none() => return None,
+            _ => {}
+        }
+    }
     if let Some(newest) = newest
         && !requested
         && digest_of(app, inputs, remote, newest, &desired).as_deref() == Some(&desired)
@@ -451,6 +467,27 @@ fn code(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<
         return Some(Plan::step(step));
     }
     Some(unless_refused(step, inputs))
+}
+
+/// Our last deployment of the inputs asked for, when it is neither the pending nor the active one, as far as it is known.
+pub fn vanished(
+    inputs: &Inputs<'_>,
+    newest: Option<&RemoteDeployment>,
+    desired: &str,
+) -> Option<RemoteDeployment> {
+    let known = inputs.memory.deployment.as_ref()?;
+    if known.digest != desired || newest.is_some_and(|n| n.id == known.id) {
+        return None;
+    }
+    Some(match &inputs.seen.deployment {
+        Seen::Looked(deployment) => deployment.clone(),
+        Seen::NotLooked => RemoteDeployment {
+            id: known.id.clone(),
+            state: known.state.clone(),
+            message: known.message.clone(),
+            ..RemoteDeployment::default()
+        },
+    })
 }
 
 fn failed_deployment(

@@ -150,8 +150,16 @@ fn saw(
                 });
             }
         }
-        if let Some(known) = memory.deployment.as_mut().filter(|d| d.id == newest.id) {
-            known.state.clone_from(&newest.state);
+    }
+    let looked = outcome.seen.and_then(|s| s.deployment.looked());
+    for deployment in newest.into_iter().chain(looked) {
+        let known = memory.deployment.as_mut();
+        if let Some(known) = known.filter(|d| d.id == deployment.id) {
+            known.state.clone_from(&deployment.state);
+            known.message = match deployment.state.as_str() {
+                "FAILED" | "CANCELLED" => cut(&deployment.message, ENTRY_LIMIT),
+                _ => String::new(),
+            };
         }
     }
     if let Some(start) = memory
@@ -217,6 +225,7 @@ fn did(
             memory.deployment = Some(RecordedDeployment {
                 id: deployment.id.clone(),
                 state: deployment.state.clone(),
+                message: String::new(),
                 digest: digest.clone(),
                 desired_digest: digest.clone(),
             });

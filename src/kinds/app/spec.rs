@@ -539,6 +539,9 @@ pub struct RecordedDeployment {
     /// Its state, as the service writes it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub state: String,
+    /// The service's words, if it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
     /// Digest of the inputs that it was made with.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,

@@ -1,27 +1,41 @@
 .DEFAULT_GOAL := help
+CARGO ?= cargo
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build the operator (debug)
-	cargo build --locked
+build: ## Build operator, fake workspace and test environment (debug)
+	$(CARGO) build --workspace --locked
 
-generate: ## Write the generated files: crds/, role.yaml
-	cargo run --quiet --locked -- crds --output-dir crds
-	cp crds/*.yaml config/crd/bases/
-	cp crds/*.yaml charts/databricks-app-operator/files/crds/
-	cargo run --quiet --locked -- role > config/rbac/role.yaml
-	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
+demo: build controlplane ## Watch a fleet come up, be repaired three times, and lose one of its apps (about 25 s once built)
+	@target/debug/envtest demo
 
-check: ## Format, lints, docs, generated files
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+playground: build controlplane ## Start an API server, a fake workspace and the operator, and leave them running
+	@target/debug/envtest playground up
+
+playground-down: ## End the playground
+	@if [ -x target/debug/envtest ]; then target/debug/envtest playground down; else echo 'no playground: nothing is built'; fi
+
+controlplane: build ## Find or build the Kubernetes control plane (about 5 minutes, once a machine)
+	@target/debug/envtest controlplane
+
+test: build controlplane ## Every test, strict: nothing is left out
+	@hack/test.sh
+
+check: ## Format, lints, docs, generated files, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 	$(MAKE) generate
 	git diff --exit-code -- crds config charts
-	@! grep -q '"aws-lc' Cargo.lock || (echo 'aws-lc found in Cargo.lock: the TLS provider is ring alone' && false)
+	hack/licences.sh
+	cd hack/controlplane && go vet ./...
 
-test: ## Every test, strict
-	DAO_TEST_STRICT=1 cargo test --workspace --locked
+generate: ## Write the generated files: crds/, role.yaml, and their copies in config/ and charts/
+	$(CARGO) run --quiet --locked -- crds --output-dir crds
+	cp crds/*.yaml config/crd/bases/
+	cp crds/*.yaml charts/databricks-app-operator/files/crds/
+	$(CARGO) run --quiet --locked -- role > config/rbac/role.yaml
+	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
 
-.PHONY: help build generate check test
+.PHONY: help build demo playground playground-down controlplane test check generate

@@ -144,7 +144,7 @@ async fn what_the_service_refuses_is_named_and_costs_no_more_than_a_healthy_app(
     }
     scene.put(APP, "seven", running_app()).await;
     scene
-        .wait(APP, "seven", "Ready", "False/CreateRefused")
+        .wait(APP, "seven", "Ready", "False/QuotaExceeded")
         .await;
     assert!(scene.message(APP, "seven", "Ready").await.contains('6'));
 

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::events::{Events, Note, transitions};
 use super::fold::{self, Hold};
 use super::grace::Grace;
-use super::managed::{Inputs, Managed, Outcome, Step, Trouble};
+use super::managed::{Inputs, Managed, Outcome, Report, Step, Trouble};
 use super::plan::{Fate, Plan, Wish};
 use super::store::{Store, newer};
 use crate::api::names::ObjectName;
@@ -147,8 +147,10 @@ impl<K: Managed> Reconciler<K> {
             && pass.done.is_empty()
             && pass.plan.is_settled()
         {
+            let parting = self.report(object, &known, &pass, wish, None, at);
             self.store.remove_finalizer(object).await?;
             self.forget(uid);
+            self.events.publish(object, &parting.notes).await;
             return gone;
         }
         let (next, result) = self.next(&pass, &mut known, hold.is_some());
@@ -241,6 +243,31 @@ impl<K: Managed> Reconciler<K> {
         pass
     }
 
+    fn report(
+        &self,
+        object: &K,
+        known: &Known<K>,
+        pass: &Pass<K>,
+        wish: Wish,
+        hold: Option<&Hold>,
+        at: Timestamp,
+    ) -> Report<K> {
+        object.report(&Outcome {
+            memory: &known.status.memory,
+            details: &known.status.details,
+            before: &known.status.conditions,
+            seen: pass.seen.as_ref(),
+            plan: &pass.plan,
+            done: &pass.done,
+            trouble: pass.trouble.as_ref(),
+            at,
+            wish,
+            first: known.status.observed_generation < 0,
+            changed: object.meta().generation != Some(known.status.observed_generation),
+            held: hold.is_some(),
+        })
+    }
+
     /// Report, fold, and the one status patch if anything changed.
     async fn say(
         &self,
@@ -252,20 +279,7 @@ impl<K: Managed> Reconciler<K> {
         at: Timestamp,
     ) -> Result<(), Trouble> {
         let generation = object.meta().generation.unwrap_or_default();
-        let report = object.report(&Outcome {
-            memory: &known.status.memory,
-            details: &known.status.details,
-            before: &known.status.conditions,
-            seen: pass.seen.as_ref(),
-            plan: &pass.plan,
-            done: &pass.done,
-            trouble: pass.trouble.as_ref(),
-            at,
-            wish,
-            first: known.status.observed_generation < 0,
-            changed: generation != known.status.observed_generation,
-            held: hold.is_some(),
-        });
+        let report = self.report(object, known, pass, wish, hold, at);
         let conditions = fold::conditions(
             &known.status.conditions,
             &report.verdict,

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod bad_input;
+mod deletion;
 mod killed_operator;
 mod lost_answers;
 mod one_app;

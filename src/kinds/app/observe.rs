@@ -73,7 +73,7 @@ pub(super) async fn observe(
             },
         )
     };
-    if source == Source::List && needs_confirmation(app, memory, &draft(&seen), changed) {
+    if source == Source::List && needs_confirmation(app, memory, &draft(&seen), changed, wish) {
         seen.app = Seen::Looked(look_live(world, name).await?);
     }
     if wish == Wish::Live && is_ours(app, memory, &seen) {

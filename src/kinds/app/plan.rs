@@ -216,13 +216,19 @@ fn unless_refused(step: Step, inputs: &Inputs<'_>) -> Plan<Step> {
 }
 
 /// Whether a step would undo what somebody else did, as far as a list shows: then a GET has to confirm it first. What the
-/// spec's own change or our own earlier steps ask for needs none, except a deletion.
+/// spec's own change or our own earlier steps ask for needs none, except a deletion and its end: to let go of an app
+/// cannot be taken back, and a list may lag, or leave out what is being deleted.
 pub fn needs_confirmation(
     app: &DatabricksApp,
     memory: &AppMemory,
     plan: &Plan<Step>,
     changed: bool,
+    wish: Wish,
 ) -> bool {
+    let orphaned = app.management().deletion == Deletion::Orphan;
+    if wish == Wish::Deleting && !orphaned && plan.is_settled() {
+        return true;
+    }
     plan.steps.iter().any(|step| match step {
         Step::Create { .. } => memory.app.is_some(),
         Step::Update { .. } | Step::Start | Step::Stop => !changed,

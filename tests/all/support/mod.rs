@@ -421,7 +421,12 @@ impl Objects {
     }
 
     pub async fn delete(&self, kind: &str, name: &str) {
-        let deleted = self.api(kind).delete(name, &DeleteParams::default()).await;
+        self.delete_as(kind, name, DeleteParams::default()).await;
+    }
+
+    /// Deletes with that propagation to dependents.
+    pub async fn delete_as(&self, kind: &str, name: &str, params: DeleteParams) {
+        let deleted = self.api(kind).delete(name, &params).await;
         match deleted {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -45,7 +45,7 @@ pub trait Step: Display + Debug + Clone + Send + Sync {
 
 /// Everything a plan is made of, besides the object itself.
 #[derive(Debug)]
-pub struct Inputs<'a, K: Managed + ?Sized> {
+pub struct Inputs<'a, K: Managed> {
     pub seen: &'a K::Observed,
     pub memory: &'a K::Memory,
     /// Wall time of this pass.

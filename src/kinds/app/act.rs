@@ -16,7 +16,7 @@ use crate::worlds::databricks::{Look, trouble};
 /// What an answer proved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    Created(RemoteApp),
+    Created(Box<RemoteApp>),
     Granted(Acl),
     /// Accepted; `done` if the service carried it out at once.
     Updated {
@@ -141,7 +141,7 @@ fn accepted(app: &DatabricksApp, step: &Step, world: &World, answer: &Answer) ->
             world
                 .memo
                 .acls(|acls| acls.wrote(name, answer.answered, Some(acl)));
-            Effect::Created(created)
+            Effect::Created(Box::new(created))
         }
         Step::Grant { acl } => {
             let granted = match answer.body.get("access_control_list") {

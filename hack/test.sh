@@ -12,7 +12,7 @@ status=${PIPESTATUS[0]}
 # Ring 3 are the tests that need a control plane: those of tests/all besides the ones below, and envtest's own.
 count() { grep -cE "^test $1.* \.\.\. ok" "$log"; }
 total=$(count '')
-ring2=$(count 'loop_against_a_fake')
+ring2=$(count 'in_process::')
 all=$(awk '/Running tests\/all\/main.rs \(target\/debug\/deps\/all-/ {inside=1} /Running|Doc-tests/ && !/deps\/all-/ {inside=0} inside' "$log" | grep -cE '^test .* \.\.\. ok')
 architecture=$(count 'architecture::')
 ring3=$((all - ring2 - architecture))

@@ -4,6 +4,7 @@
 mod architecture;
 mod bad_input;
 mod deletion;
+mod in_process;
 mod killed_operator;
 mod lost_answers;
 mod one_app;

@@ -3,6 +3,8 @@
 //! Every scene has a fake workspace, an operator and a namespace of its own; the API server is shared, so scenes run one
 //! after the other. Nothing sleeps: [`Scene::until`] waits for a condition with a deadline, and prints the objects, their
 //! events and the operator's log when it does not come.
+pub mod scripted;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

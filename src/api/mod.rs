@@ -1,6 +1,7 @@
 //! Floor 0: the vocabulary that every other floor shares. Data only: no async, no I/O.
 
 pub mod app_of_apps;
+pub mod digest;
 pub mod duration;
 pub mod management;
 pub mod names;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::Parent;
-use super::json::{digest, merge, without_nulls};
+use super::json::{merge, without_nulls};
 use super::metadata::{is_label_value, is_name, refused_key};
 use super::template::Filler;
 use crate::api::app_of_apps::{AppOfAppsSpec, Template};
+use crate::api::digest;
 
 /// Larger specs than a child may reasonably have; the API server's own limit is some 1.5 MB an object.
 const CHILD_BYTES: usize = 256 << 10;
@@ -347,7 +348,7 @@ fn child(
         name: name.to_owned(),
         labels,
         annotations,
-        revision: digest(&rendered),
+        revision: digest::of(&rendered),
         spec,
     })
 }

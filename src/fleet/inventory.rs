@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::Parent;
 use super::generate::{Child, Generated};
-use super::json::{digest, holds};
+use super::json::holds;
 use super::prune::{self, Prune};
+use crate::api::digest;
 use crate::api::row::{ChildView, Owner};
 use crate::api::{API_VERSION, annotation, label};
 
@@ -80,7 +81,7 @@ pub fn payload(child: &Child, parent: &Parent) -> Value {
         },
         "spec": child.spec,
     });
-    let applied = digest(&body);
+    let applied = digest::of(&body);
     body["metadata"]["annotations"][annotation::APPLIED_DIGEST] = Value::from(applied);
     body
 }

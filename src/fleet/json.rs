@@ -1,7 +1,6 @@
 //! What JSON values mean to each other: merged, hashed, contained.
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 /// `over` on top of `base`: objects are merged, everything else replaces.
 pub(super) fn merge(base: &Value, over: &Value) -> Value {
@@ -33,48 +32,6 @@ pub(super) fn without_nulls(value: Value) -> Value {
         ),
         Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
         other => other,
-    }
-}
-
-/// sha256 of the value with its keys in order, as lower-case hex.
-pub(super) fn digest(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, &mut text);
-    hex(&Sha256::digest(text.as_bytes()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Whether serde_json keeps the order of keys depends on features that any crate may switch on, so it is not relied on.
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (n, key) in keys.into_iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                write(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (n, item) in items.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::Parent;
 use super::generate::Generated;
 use super::inventory::is_ours;
-use super::json::digest;
 use crate::api::app_of_apps::PruneStatus;
+use crate::api::digest;
 use crate::api::row::ChildView;
 
 const SHOWN: usize = 100;
@@ -90,7 +90,7 @@ pub(super) fn plan(
         let empty = generated.children.is_empty() && generated.kept.is_empty();
         // Those on their way out are part of the digest, or a confirmation would lose its force with the first DELETE.
         let pairs: Vec<_> = going.iter().map(|view| (&view.name, &view.uid)).collect();
-        let digest = digest(&json!(pairs));
+        let digest = digest::of(&json!(pairs));
         if confirm == Some(digest.as_str()) || (!empty && going.len() <= limit) {
             Verdict::Allowed
         } else {

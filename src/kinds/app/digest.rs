@@ -1,49 +1,9 @@
 //! Digests of what the service cannot be asked for.
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::spec::DatabricksApp;
 use super::wire;
-
-/// sha256 in hex of a value's canonical JSON (keys sorted, no white space).
-pub fn of(value: &Value) -> String {
-    let mut text = String::new();
-    canonical(value, &mut text);
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (i, key) in keys.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push(':');
-                canonical(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                canonical(item, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
-    }
-}
+use crate::api::digest;
 
 /// Digest of a deployment's inputs: source, command, variables, and the targets of variables that name a resource, as the
 /// service resolves those only while it deploys. `None` without a source: somebody else deploys.
@@ -79,5 +39,5 @@ pub fn deployment(app: &DatabricksApp) -> Option<String> {
         })
         .collect();
     targets.sort_by_key(|t| t["name"].to_string());
-    Some(of(&json!({"deployment": body, "targets": targets})))
+    Some(digest::of(&json!({"deployment": body, "targets": targets})))
 }

@@ -14,6 +14,7 @@ use super::digest;
 use super::spec::{AppMemory, DatabricksApp, InFlightStep, RunState};
 use super::wire::{self, Acl, RemoteApp, RemoteDeployment};
 use crate::api::annotation;
+use crate::api::digest as json_digest;
 use crate::api::management::{Adopt, Deletion};
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
@@ -155,8 +156,8 @@ impl Step {
     /// Of the step's content, to recognise one that was refused before.
     pub fn digest(&self) -> String {
         match self {
-            Self::Create { body, .. } => digest::of(body),
-            Self::Grant { acl } => digest::of(&wire::acl_body(acl)),
+            Self::Create { body, .. } => json_digest::of(body),
+            Self::Grant { acl } => json_digest::of(&wire::acl_body(acl)),
             Self::Update { fields } => update_digest(fields),
             Self::Deploy { digest, .. } => digest.clone(),
             Self::Start | Self::Stop | Self::Delete => String::new(),
@@ -200,7 +201,7 @@ impl fmt::Display for Step {
 
 /// Digest of a change of settings, to recognise one that failed before.
 pub fn update_digest(fields: &BTreeMap<&'static str, Value>) -> String {
-    digest::of(&json!(fields))
+    json_digest::of(&json!(fields))
 }
 
 /// The step, unless the service refused just this one before and it is not time to try again.

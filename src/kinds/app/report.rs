@@ -10,6 +10,7 @@ use super::spec::{
 };
 use super::wire::{self, RemoteApp};
 use crate::api::annotation;
+use crate::api::digest as json_digest;
 use crate::api::status::{ConditionType, Fact, Reason, cut, find};
 use crate::engine::events::Note;
 use crate::engine::fold::Verdict;
@@ -177,7 +178,7 @@ fn saw(
 }
 
 fn record(remote: &RemoteApp, was: &str, activated: &str) -> RecordedApp {
-    let scopes = digest::of(&json!(remote.scopes));
+    let scopes = json_digest::of(&json!(remote.scopes));
     let reached = remote.compute_state == "ACTIVE" && was != "ACTIVE";
     RecordedApp {
         id: remote.id.clone(),
@@ -529,7 +530,7 @@ fn aspects(
         .as_ref()
         .and_then(|u| u.scopes.as_ref());
     if scopes.is_some() {
-        let running = digest::of(&json!(remote.scopes));
+        let running = json_digest::of(&json!(remote.scopes));
         let recorded = memory
             .app
             .as_ref()

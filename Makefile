@@ -29,7 +29,7 @@ check: ## Format, lints, docs, generated files, licences
 	$(MAKE) generate
 	git diff --exit-code -- crds config charts
 	hack/licences.sh
-	cd hack/controlplane && go vet ./...
+	test -z "$$(gofmt -l hack/controlplane)"
 
 generate: ## Write the generated files: crds/, role.yaml, and their copies in config/ and charts/
 	$(CARGO) run --quiet --locked -- crds --output-dir crds

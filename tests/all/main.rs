@@ -8,5 +8,7 @@ mod in_process;
 mod killed_operator;
 mod lost_answers;
 mod one_app;
+mod outages;
+mod secrets;
 mod strangers;
 mod support;

@@ -71,19 +71,29 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
     let down = |times: u32| json!({"pattern": "* /api/*", "status_code": 503, "times": times});
     scene.fault(down(0)).await;
     let workspace = "DatabricksWorkspace";
-    scene.wait(workspace, "prod", "Ready", "False/HostUnreachable").await;
+    scene
+        .wait(workspace, "prod", "Ready", "False/HostUnreachable")
+        .await;
     assert_eq!(scene.condition(APP, "sales", "Ready").await, "True/Running");
-    scene.wait(APP, "sales", "Ready", "Unknown/WorkspaceUnavailable").await;
+    scene
+        .wait(APP, "sales", "Ready", "Unknown/WorkspaceUnavailable")
+        .await;
     // Once the breaker is open, a probe every ten minutes is all.
     scene.pass(Duration::from_secs(20 * 60)).await;
     scene.zero().await;
     scene.pass(Duration::from_secs(20 * 60)).await;
     let storm: u64 = scene.requests().await.iter().map(|(_, count)| count).sum();
-    assert!(storm <= 6, "{storm} calls in twenty minutes: {:?}", scene.requests().await);
+    assert!(
+        storm <= 6,
+        "{storm} calls in twenty minutes: {:?}",
+        scene.requests().await
+    );
     assert_eq!(scene.writes(false).await, 0);
     let none: Option<&Value> = None;
     scene.sim.call("DELETE", "/sim/faults", none).await.unwrap();
     scene.wait(APP, "sales", "Ready", "True/Running").await;
-    scene.wait(workspace, "prod", "Ready", "True/Connected").await;
+    scene
+        .wait(workspace, "prod", "Ready", "True/Connected")
+        .await;
     scene.end().await;
 }

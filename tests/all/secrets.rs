@@ -29,9 +29,13 @@ async fn canaries_never_appear_in_logs_events_status_or_metrics() {
     let limits = json!({"requestsPerSecond": 600, "burst": 600});
     let spec = json!({"host": scene.sim.url(), "auth": auth, "limits": limits});
     scene.put("DatabricksWorkspace", "oauth", spec).await;
-    scene.wait("DatabricksWorkspace", "oauth", "Ready", "True/Connected").await;
+    scene
+        .wait("DatabricksWorkspace", "oauth", "Ready", "True/Connected")
+        .await;
     scene.put("DatabricksApp", "sales", running_app()).await;
-    scene.wait("DatabricksApp", "sales", "Ready", "True/Running").await;
+    scene
+        .wait("DatabricksApp", "sales", "Ready", "True/Running")
+        .await;
 
     // A service that echoes what it was sent.
     let words = format!("Bearer {} is not welcome", scene.token);
@@ -39,7 +43,9 @@ async fn canaries_never_appear_in_logs_events_status_or_metrics() {
         "body": {"error_code": "INVALID_PARAMETER_VALUE", "message": words}});
     scene.fault(echo).await;
     scene.put("DatabricksApp", "echo", running_app()).await;
-    scene.wait("DatabricksApp", "echo", "Stalled", "True/CreateRefused").await;
+    scene
+        .wait("DatabricksApp", "echo", "Stalled", "True/CreateRefused")
+        .await;
 
     let mut said = std::fs::read_to_string(&scene.log).unwrap();
     for kind in ["DatabricksWorkspace", "DatabricksApp"] {
@@ -52,10 +58,17 @@ async fn canaries_never_appear_in_logs_events_status_or_metrics() {
     assert!(!events.items.is_empty());
     said += &serde_json::to_string(&events.items).unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let metrics = http.get(format!("{}/metrics", scene.operator.url())).send().await.unwrap();
+    let metrics = http
+        .get(format!("{}/metrics", scene.operator.url()))
+        .send()
+        .await
+        .unwrap();
     said += &metrics.text().await.unwrap();
     assert!(said.contains("dao_databricks_requests_total"));
-    assert!(said.contains("is not welcome"), "the refusal is shown without the secret");
+    assert!(
+        said.contains("is not welcome"),
+        "the refusal is shown without the secret"
+    );
     for (what, canary) in [("token", scene.token.as_str()), ("client secret", CANARY)] {
         let lines: Vec<&str> = said.lines().filter(|line| line.contains(canary)).collect();
         assert!(lines.is_empty(), "the {what} appears in {lines:#?}");

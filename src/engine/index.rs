@@ -92,8 +92,10 @@ impl Index {
     pub fn lost(&self, key: &Key) {
         let mut inner = self.lock();
         for reference in inner.unlink(key) {
-            if matches!(reference, Ref::Remote { .. }) {
-                inner.wake(&reference);
+            match &reference {
+                Ref::Remote { .. } => inner.wake(&reference),
+                // It may wait for its users to go.
+                Ref::Spec(used) | Ref::Any(used) => inner.send(used),
             }
         }
         inner.wake(&Ref::Any(key.clone()));

@@ -23,6 +23,8 @@ pub struct Trouble {
     /// Names the field, the value and the way out; never a secret.
     pub message: String,
     pub fate: Fate,
+    /// A write that may have been carried out although it failed.
+    pub ambiguous: bool,
 }
 
 impl Trouble {
@@ -31,6 +33,7 @@ impl Trouble {
             reason,
             message: message.into(),
             fate,
+            ambiguous: false,
         }
     }
 }

@@ -97,3 +97,29 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
         .await;
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_secret_stalls_what_uses_it_until_it_is_back() {
+    let test = "a_deleted_secret_stalls_what_uses_it_until_it_is_back";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    scene.put(APP, "sales", running_app()).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    scene.delete("Secret", "prod").await;
+    let stalled = "True/CredentialsMissing";
+    scene
+        .wait("DatabricksWorkspace", "prod", "Stalled", stalled)
+        .await;
+    scene.wait(APP, "sales", "Stalled", stalled).await;
+    // Lists go on with the credentials in memory, and change nothing about that.
+    let before = scene.get("DatabricksWorkspace", "prod").await;
+    scene.pass(Duration::from_secs(5 * 60)).await;
+    assert_eq!(scene.get("DatabricksWorkspace", "prod").await, before);
+    scene.apply(&scene.connection(&scene.token)).await;
+    scene
+        .wait("DatabricksWorkspace", "prod", "Ready", "True/Connected")
+        .await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    scene.end().await;
+}

@@ -176,3 +176,33 @@ async fn of_two_objects_that_declare_one_app_the_first_keeps_it_until_it_goes() 
     assert_ne!(remote_id(&scene).await, id);
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_the_same_identity_made_elsewhere_is_not_taken_for_ours_after_a_refused_create()
+{
+    let test =
+        "an_app_that_the_same_identity_made_elsewhere_is_not_taken_for_ours_after_a_refused_create";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    // Refused for its name, as it is when another cluster's operator was faster by a moment.
+    let taken = json!({"pattern": "POST /api/2.0/apps", "status_code": 409,
+        "body": {"error_code": "ALREADY_EXISTS", "message": "An app with the same name already exists"}});
+    scene.fault(taken).await;
+    let theirs =
+        json!({"create": true, "description": "theirs", "updater": "operator@example.com"});
+    let hidden = json!({"kind": "list_lag", "for": "30s"});
+    scene.fault(hidden).await;
+    scene
+        .sim
+        .call("POST", "/sim/apps/sales", Some(&theirs))
+        .await
+        .unwrap();
+    scene.put("DatabricksApp", "sales", running_app()).await;
+    scene
+        .wait("DatabricksApp", "sales", "Stalled", "True/NameConflict")
+        .await;
+    let (_, app) = scene.remote("/api/2.0/apps/sales").await;
+    assert_eq!(app["description"], "theirs");
+    scene.end().await;
+}

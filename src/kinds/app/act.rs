@@ -217,6 +217,7 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
         trouble.message = format!("{} (fields sent: {})", trouble.message, fields.join(", "));
     }
     if error.is_ambiguous() {
+        trouble.ambiguous = true;
         world.board.lost(name);
         world.memo.acls(|acls| {
             if matches!(step, Step::Grant { .. }) {

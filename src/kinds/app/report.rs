@@ -93,7 +93,14 @@ fn remember(app: &DatabricksApp, outcome: &Outcome<'_, DatabricksApp>) -> AppMem
     for (step, effect) in outcome.done {
         did(app, outcome, step, effect, &mut memory);
     }
-    // A call that was written ahead and refused leaves nothing in flight; one whose answer got lost does until it is seen.
+    // A call that was written ahead and refused leaves nothing in flight, or an app that somebody else makes later with our
+    // identity would pass for ours; one whose answer got lost stays in flight until it is seen.
+    let ahead = outcome.plan.steps.last();
+    let ahead = ahead.filter(|s| matches!(s, Step::Create { .. } | Step::Deploy { .. }));
+    let undone = ahead.is_some_and(|step| !outcome.done.iter().any(|(done, _)| done == step));
+    if undone && outcome.trouble.is_some_and(|t| !t.ambiguous) && !outcome.held {
+        memory.in_flight = None;
+    }
     if let Some(desired) = digest::deployment(app)
         && let Some(deployment) = &mut memory.deployment
     {

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::connection::Shared;
+use super::connection::{Failed, Shared};
 use super::snapshot::{Look, Snapshot, next_list};
 use super::trouble;
 use crate::api::names::ObjectName;
@@ -144,7 +144,8 @@ impl<R: Row> Board<R> {
                     self.shared.metrics.list_look(LookResult::Failed);
                     let action = format!("listing {}s", R::WHAT);
                     let refused = Reason::UnexpectedAnswer;
-                    self.shared.failed(trouble(&action, &error, refused, clock));
+                    let problem = trouble(&action, &error, refused, clock);
+                    self.shared.failed(Failed::List, problem);
                 }
             }
         }

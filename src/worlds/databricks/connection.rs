@@ -38,8 +38,10 @@ pub struct Identity {
 #[derive(Default)]
 struct Health {
     identity: Option<Identity>,
-    /// The last failure, until a look succeeds.
-    problem: Option<Trouble>,
+    /// Why the last heartbeat failed: the credentials, or who we are.
+    heart: Option<Trouble>,
+    /// Why the last look failed. A look may succeed with credentials that only memory still holds.
+    look: Option<Trouble>,
     unavailable: bool,
 }
 
@@ -137,15 +139,15 @@ impl Connection {
         self.shared.lock().identity.clone()
     }
 
-    /// The last failure, if no look succeeded since.
+    /// What is wrong with the connection now: its credentials first, then the last look.
     pub fn problem(&self) -> Option<Trouble> {
-        self.shared.lock().problem.clone()
+        self.shared.lock().problem().cloned()
     }
 
     /// Why nobody knows how the workspace's objects are: three intervals without a look.
     pub fn unavailable(&self) -> Option<Trouble> {
         let health = self.shared.lock();
-        let problem = health.problem.as_ref().filter(|_| health.unavailable)?;
+        let problem = health.problem().filter(|_| health.unavailable)?;
         let message = format!(
             "no look at the workspace succeeded for {MISSED} intervals; see DatabricksWorkspace {}: {}",
             self.shared.name, problem.message
@@ -192,6 +194,19 @@ fn typed<T: Send + Sync + 'static>(
     }
 }
 
+impl Health {
+    fn problem(&self) -> Option<&Trouble> {
+        self.heart.as_ref().or(self.look.as_ref())
+    }
+}
+
+/// Which of the two looks at a workspace failed.
+#[derive(Clone, Copy)]
+pub(super) enum Failed {
+    Heartbeat,
+    List,
+}
+
 impl Shared {
     /// Returns once the identity is known.
     pub(super) async fn identified(&self) {
@@ -208,7 +223,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let recovered = {
             let mut health = self.lock();
-            health.problem = None;
+            health.look = None;
             std::mem::take(&mut health.unavailable)
         };
         self.index.wake_object(&self.key);
@@ -218,7 +233,7 @@ impl Shared {
     }
 
     /// A look failed. Objects keep what is said of them until three intervals are missed.
-    pub(super) fn failed(&self, problem: Trouble) {
+    pub(super) fn failed(&self, which: Failed, problem: Trouble) {
         let since = *self
             .last_look
             .lock()
@@ -226,13 +241,24 @@ impl Shared {
         let missed = self.clock.wire(self.interval) * MISSED;
         let newly = {
             let mut health = self.lock();
-            health.problem = Some(problem);
+            match which {
+                Failed::Heartbeat => health.heart = Some(problem),
+                Failed::List => health.look = Some(problem),
+            }
             let newly = !health.unavailable && since.elapsed() >= missed;
             health.unavailable |= newly;
             newly
         };
         self.index.wake_object(&self.key);
         if newly {
+            self.index.wake(&Ref::Spec(self.key.clone()));
+        }
+    }
+
+    /// A heartbeat succeeded.
+    fn recovered(&self) {
+        if self.lock().heart.take().is_some() {
+            self.index.wake_object(&self.key);
             self.index.wake(&Ref::Spec(self.key.clone()));
         }
     }
@@ -247,7 +273,10 @@ impl Shared {
         let mut failures = 0_u32;
         loop {
             match self.check(&mut probed).await {
-                Ok(()) => failures = 0,
+                Ok(()) => {
+                    failures = 0;
+                    self.recovered();
+                }
                 Err(error) => {
                     debug!(workspace = %self.name, %error, "checking the connection");
                     let refused = Reason::UnexpectedAnswer;
@@ -258,7 +287,7 @@ impl Shared {
                         Fate::Stalled { .. } => u32::MAX,
                         _ => failures.saturating_add(1),
                     };
-                    self.failed(problem);
+                    self.failed(Failed::Heartbeat, problem);
                 }
             }
             let jitter = 1.0 + rand::random::<f64>() / 10.0;

@@ -336,7 +336,15 @@ impl<K: Managed> Reconciler<K> {
             return (wake, PassResult::Settled);
         };
         let (recheck, result) = self.after(refusal.fate, known);
-        (soonest(recheck, wake), result)
+        // The first says what is shown; whichever may change first says when.
+        let others = pass.plan.refusals[1..]
+            .iter()
+            .map(|other| match other.fate {
+                Fate::Retry => Some(pause(1)),
+                Fate::After(service) | Fate::Missing { recheck: service } => Some(service),
+                Fate::Stalled { recheck } => recheck,
+            });
+        (others.fold(soonest(recheck, wake), soonest), result)
     }
 
     fn after(&self, fate: Fate, known: &mut Known<K>) -> (Option<Duration>, PassResult) {

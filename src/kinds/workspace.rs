@@ -96,6 +96,7 @@ impl Managed for DatabricksWorkspace {
             users: users
                 .into_iter()
                 .filter(|k| k.kind == APP)
+                .filter(|k| hub.admitted(&name_of(self), &k.name.namespace))
                 .map(|k| k.name)
                 .collect(),
         })

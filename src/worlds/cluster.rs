@@ -23,9 +23,12 @@ use crate::telemetry::Clock;
 /// A refused child is tried again after this service time, if it does not change before.
 const SLOW: Duration = Duration::from_secs(30 * 60);
 
+/// Wire time within which the watch shows our own writes.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
 /// What our last write to a child proved.
 enum Written {
-    View(Box<ChildView>),
+    View(Box<ChildView>, Instant),
     /// Deleted; what is left of it is on its way out.
     Deleting {
         uid: String,
@@ -71,7 +74,9 @@ impl Cluster {
             }
             let seen = children.get_mut(&name.name);
             match proof {
-                Written::View(view) => {
+                // A child that was deleted before the watch showed it is never shown.
+                Written::View(_, at) if at.elapsed() > CATCH_UP => false,
+                Written::View(view, _) => {
                     let caught_up = seen.is_some_and(|s| {
                         !newer(Some(&view.resource_version), Some(&s.resource_version))
                     });
@@ -102,7 +107,7 @@ impl Cluster {
                 Written::Refused {
                     revision, message, ..
                 } => Some((name.name.clone(), (revision.clone(), message.clone()))),
-                Written::View(_) | Written::Deleting { .. } => None,
+                Written::View(..) | Written::Deleting { .. } => None,
             })
             .collect()
     }
@@ -141,7 +146,7 @@ impl Cluster {
             Ok(applied) => {
                 let value = serde_json::to_value(&applied).unwrap_or_default();
                 self.lock()
-                    .insert(name, Written::View(Box::new(view(&value))));
+                    .insert(name, Written::View(Box::new(view(&value)), Instant::now()));
                 Ok(())
             }
             Err(error) => Err(self.failed(name, revision, doing, &error)),
@@ -163,7 +168,10 @@ impl Cluster {
                 self.lock().insert(name.clone(), gone);
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.lock().remove(name);
+                Ok(())
+            }
             Err(error) => Err(transient(&format!("deleting child {name}"), &error)),
         }
     }
@@ -186,11 +194,16 @@ impl Cluster {
         {
             Ok(orphan) => {
                 let value = serde_json::to_value(&orphan).unwrap_or_default();
-                self.lock()
-                    .insert(name.clone(), Written::View(Box::new(view(&value))));
+                self.lock().insert(
+                    name.clone(),
+                    Written::View(Box::new(view(&value)), Instant::now()),
+                );
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.lock().remove(name);
+                Ok(())
+            }
             Err(error) => Err(transient(&format!("orphaning child {name}"), &error)),
         }
     }

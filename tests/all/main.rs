@@ -3,12 +3,13 @@
 
 mod architecture;
 mod bad_input;
+mod canary_secrets;
 mod deletion;
 mod in_process;
 mod killed_operator;
 mod lost_answers;
 mod one_app;
 mod outages;
-mod secrets;
+
 mod strangers;
 mod support;

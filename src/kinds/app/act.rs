@@ -36,7 +36,12 @@ pub(super) async fn act(
     let name = app.remote_name();
     match send(name, step, world).await {
         Ok(answer) => {
-            world.memo.accepted(name, step.verb());
+            if matches!(step, Step::Grant { .. } | Step::Update { .. }) {
+                world.memo.accepted(name, step.verb(), step.digest());
+            } else {
+                world.memo.forgive(name, step.verb());
+            }
+            source_used(app, step, world);
             Ok(accepted(app, step, world, &answer))
         }
         Err(error) => Err(refused(app, step, world, &error)),
@@ -255,7 +260,19 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
         message,
         timing,
     );
-    // The next pass finds the refusal and decides with a fresh look.
-    trouble.fate = Fate::After(std::time::Duration::ZERO);
+    source_used(app, step, world);
+    trouble.fate = match world.memo.refusals(name, clock).get(step.verb()) {
+        // Which principals are unknown is looked up at once.
+        Some(_) if matches!(step, Step::Grant { .. }) => Fate::After(std::time::Duration::ZERO),
+        Some(refused) => refused.fate,
+        None => trouble.fate,
+    };
     trouble
+}
+
+/// A source that appeared asks for one deployment, however that goes.
+fn source_used(app: &DatabricksApp, step: &Step, world: &World) {
+    if let (Step::Deploy { .. }, Some(source)) = (step, &app.spec.source) {
+        world.memo.source_used(&source.workspace.path);
+    }
 }

@@ -13,6 +13,8 @@ use crate::worlds::databricks::Snapshot;
 
 /// Refusals in a row that may still be a matter of timing.
 const TRIES: u32 = 3;
+/// An accepted step that left its difference is sent once more, as somebody may have changed it back; then no more.
+const IGNORED: u32 = 2;
 /// Service time until a refused step that may be a matter of timing is tried again.
 const PAUSE: Duration = Duration::from_secs(20);
 /// Service time between two lookups of something missing while its absence is news.
@@ -31,6 +33,8 @@ struct Inner {
     acls: Snapshot<Acl>,
     /// By app name and verb.
     refusals: HashMap<(String, &'static str), Refusal>,
+    /// By app name and verb: the digest of the step accepted last, and how often without taking away its difference.
+    accepted: HashMap<(String, &'static str), (String, u32, Instant)>,
     /// By key of an [`Acl`].
     principals: HashMap<String, Lookup>,
     /// By path.
@@ -121,20 +125,37 @@ impl Memo {
     }
 
     /// A step was accepted: what was refused before is history.
-    pub fn accepted(&self, app: &str, verb: &'static str) {
+    pub fn accepted(&self, app: &str, verb: &'static str, digest: String) {
+        let key = (app.to_owned(), verb);
+        let mut inner = self.lock();
+        inner.refusals.remove(&key);
+        let before = inner.accepted.get(&key).filter(|(d, ..)| *d == digest);
+        let times = before.map_or(1, |(_, times, _)| times + 1);
+        inner.accepted.insert(key, (digest, times, Instant::now()));
+    }
+
+    /// A look found that an accepted step took its difference away.
+    pub fn settled(&self, app: &str, verb: &'static str) {
+        self.lock().accepted.remove(&(app.to_owned(), verb));
+    }
+
+    /// A step may be tried at once although it was refused.
+    pub fn forgive(&self, app: &str, verb: &'static str) {
         self.lock().refusals.remove(&(app.to_owned(), verb));
     }
 
     /// Somebody asked for another try of everything.
     pub fn forget_refusals(&self, app: &str) {
-        self.lock().refusals.retain(|(name, _), _| name != app);
+        let mut inner = self.lock();
+        inner.refusals.retain(|(name, _), _| name != app);
+        inner.accepted.retain(|(name, _), _| name != app);
     }
 
     /// The refusals of an app that are not to be tried again yet.
     pub fn refusals(&self, app: &str, clock: Clock) -> BTreeMap<&'static str, Refused> {
         let now = Instant::now();
         let inner = self.lock();
-        inner
+        let refused = inner
             .refusals
             .iter()
             .filter(|((name, _), _)| name == app)
@@ -158,8 +179,31 @@ impl Memo {
                     fate,
                 };
                 Some((*verb, refused))
-            })
-            .collect()
+            });
+        // What the service takes and then shows otherwise would be sent for ever.
+        let ignored = inner
+            .accepted
+            .iter()
+            .filter(|((name, _), (_, times, _))| name == app && *times >= IGNORED)
+            .filter_map(|((_, verb), (digest, times, at))| {
+                let age = clock.service(now.saturating_duration_since(*at));
+                let left = SLOW.checked_sub(age).filter(|left| !left.is_zero())?;
+                let refused = Refused {
+                    digest: digest.clone(),
+                    reason: match *verb {
+                        "grant" => Reason::GrantsRefused,
+                        _ => Reason::UpdateFailed,
+                    },
+                    message: format!(
+                        "{verb}: the service accepted it {times} times and still reads back otherwise; leave out what it does not keep"
+                    ),
+                    fate: Fate::Stalled {
+                        recheck: Some(left),
+                    },
+                };
+                Some((*verb, refused))
+            });
+        ignored.chain(refused).collect()
     }
 
     /// Those of `keys` that are known not to exist.
@@ -242,9 +286,20 @@ mod tests {
         assert!(matches!(refuse(&memo, true), Fate::After(_)));
         assert!(matches!(refuse(&memo, true), Fate::After(_)));
         assert!(matches!(refuse(&memo, true), Fate::Stalled { .. }));
-        memo.accepted("a", "deploy");
+        memo.accepted("a", "deploy", "d".into());
         assert!(memo.refusals("a", Clock::real()).is_empty());
         assert!(matches!(refuse(&memo, false), Fate::Stalled { .. }));
+    }
+
+    #[test]
+    fn what_is_accepted_twice_and_reads_back_otherwise_is_sent_no_more() {
+        let memo = Memo::default();
+        memo.accepted("a", "grant", "d".into());
+        assert!(memo.refusals("a", Clock::real()).is_empty());
+        memo.accepted("a", "grant", "d".into());
+        assert!(memo.refusals("a", Clock::real()).contains_key("grant"));
+        memo.settled("a", "grant");
+        assert!(memo.refusals("a", Clock::real()).is_empty());
     }
 
     #[test]

@@ -171,6 +171,8 @@ impl DatabricksApp {
             .index
             .holders(&shared)
             .into_iter()
+            // Else a tenant could take a name away by declaring it in a workspace that is not open to them.
+            .filter(|key| apps.hub.admitted(&workspace, &key.name.namespace))
             .filter_map(|key| crate::engine::controller::find(&apps.objects, &key.name))
             .filter_map(|guarded| guarded.0.as_ref().ok().map(DatabricksApp::claimant))
             .filter(|other| other.uid != own.uid)

@@ -7,7 +7,8 @@ use super::World;
 use super::claim::winner;
 use super::digest;
 use super::plan::{
-    self, Claim, Inputs, Observed, Step, UpdateOutcome, needs_confirmation, ownership, plan,
+    self, Claim, Inputs, Observed, SourceState, Step, UpdateOutcome, needs_confirmation, ownership,
+    plan,
 };
 use super::spec::{AppMemory, DatabricksApp};
 use super::wire::{self, Acl, RemoteApp};
@@ -15,7 +16,7 @@ use crate::api::annotation;
 use crate::api::status::Reason;
 use crate::databricks::{Error, Route};
 use crate::engine::managed::Trouble;
-use crate::engine::plan::{Plan, Refusal, Seen, Wish};
+use crate::engine::plan::{Fate, Plan, Refusal, Seen, Wish};
 use crate::worlds::databricks::{Look, Source, trouble};
 
 /// An accepted change of settings takes some seconds.
@@ -82,10 +83,30 @@ pub(super) async fn observe(
         deployment(app, memory, world, &mut seen).await?;
         source_path(app, world, memory, &mut seen).await?;
     }
-    if let Some(wait) = draft(&seen).wait {
+    let draft = draft(&seen);
+    settle(app, world, &seen, &draft);
+    if let Some(wait) = draft.wait {
         world.board.want(name, wait.poll);
     }
     Ok(seen)
+}
+
+/// Tells the memo of accepted steps that took their difference away.
+fn settle(app: &DatabricksApp, world: &World, seen: &Observed, draft: &Plan<Step>) {
+    let name = app.remote_name();
+    if let Some(remote) = seen.remote()
+        && wire::differing_settings(app, remote).is_empty()
+    {
+        world.memo.settled(name, "update");
+    }
+    let planned = draft.steps.iter().any(|s| matches!(s, Step::Grant { .. }));
+    let refused = draft
+        .refusals
+        .iter()
+        .any(|r| r.reason == Reason::GrantsRefused);
+    if seen.acl.looked().is_some() && !planned && !refused {
+        world.memo.settled(name, "grant");
+    }
 }
 
 fn claim(app: &DatabricksApp, world: &World, row: Option<&RemoteApp>) -> Claim {
@@ -135,8 +156,14 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
             ));
         }
     };
-    // An answer that is no app at all says nothing about it.
-    let row = row.filter(|r| !r.id.is_empty() && r.name == name);
+    // An answer that is no app at all says nothing about it, least of all that it is gone.
+    if row
+        .as_ref()
+        .is_some_and(|r| r.id.is_empty() || r.name != name)
+    {
+        let message = format!("reading the app: the answer is no app {name}");
+        return Err(Trouble::new(Reason::UnexpectedAnswer, message, Fate::Retry));
+    }
     world.board.got(name, sent, row.clone());
     Ok(row)
 }
@@ -374,6 +401,10 @@ async fn source_path(
             }
         };
         world.memo.source(path, exists);
+        if world.memo.source_state(path) == Some(SourceState::Appeared) {
+            world.memo.forgive(app.remote_name(), "deploy");
+            seen.refused.remove("deploy");
+        }
     }
     seen.source = match world.memo.source_state(path) {
         Some(state) => Seen::Looked(state),

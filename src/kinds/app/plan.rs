@@ -410,7 +410,7 @@ fn run_state(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Op
     match (remote.compute_state.as_str(), app.run_state()) {
         ("STOPPED", Some(RunState::Running)) => Some(unless_refused(Step::Start, inputs)),
         ("ACTIVE", Some(RunState::Stopped)) => Some(unless_refused(Step::Stop, inputs)),
-        ("ERROR", Some(RunState::Running)) => Some(Plan::refuse(stalled(
+        ("ERROR", None | Some(RunState::Running)) => Some(Plan::refuse(stalled(
             Reason::ComputeFailed,
             remote.compute_message.clone(),
         ))),
@@ -469,9 +469,6 @@ fn code(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<
         && inputs.seen.refused.contains_key(step.verb())
     {
         return Some(Plan::refuse(source_missing(app)));
-    }
-    if appeared {
-        return Some(Plan::step(step));
     }
     Some(unless_refused(step, inputs))
 }

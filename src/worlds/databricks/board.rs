@@ -179,14 +179,16 @@ impl<R: Row> Board<R> {
             }));
             let next = page.body.get("next_page_token").and_then(Value::as_str);
             match next {
-                Some(next) if !next.is_empty() && next != token => token = next.to_owned(),
+                // A list cut short would make the rest look gone.
+                Some(next) if next == token && !next.is_empty() => break,
+                Some(next) if !next.is_empty() => token = next.to_owned(),
                 _ => return Ok((sent, rows)),
             }
         }
         Err(Error::Decode {
             what: R::ROUTE.class.into(),
             path: "next_page_token".into(),
-            message: format!("the list does not end after {PAGES} pages"),
+            message: format!("the list repeats itself, or has more than {PAGES} pages"),
         })
     }
 }

@@ -109,6 +109,14 @@ impl Hub {
         Ok(connection)
     }
 
+    /// Whether the Workspace exists and admits objects of that namespace; what it does not admit has no say.
+    pub fn admitted(&self, name: &ObjectName, namespace: &str) -> bool {
+        find(&self.workspaces, name)
+            .as_ref()
+            .and_then(|w| w.0.as_ref().ok())
+            .is_some_and(|workspace| self.admits(workspace, name, namespace).is_ok())
+    }
+
     fn admits(
         &self,
         workspace: &DatabricksWorkspace,

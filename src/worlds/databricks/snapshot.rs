@@ -158,6 +158,9 @@ impl<R: Clone + PartialEq> Snapshot<R> {
     }
 
     fn put(&mut self, name: &str, sent: Instant, row: Option<R>) {
+        if self.entries.get(name).is_some_and(|e| e.sent > sent) {
+            return;
+        }
         let entry = Entry {
             row,
             sent,

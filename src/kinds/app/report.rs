@@ -326,10 +326,21 @@ fn verdict(
     outcome: &Outcome<'_, DatabricksApp>,
     memory: &AppMemory,
 ) -> Verdict {
+    let fresh_wish = outcome.changed || outcome.first;
+    // A look that the workspace failed changes what is said of the Workspace, not of the app.
+    let quiet = |reason, fate| {
+        let failed = matches!(
+            reason,
+            Reason::HostUnreachable | Reason::ProgressingWithRetry
+        );
+        let passes = matches!(fate, Fate::Retry | Fate::After(_));
+        failed && passes && outcome.wish == Wish::Live && !fresh_wish
+    };
     if let Some(trouble) = outcome.trouble {
         let (reason, message) = (trouble.reason, trouble.message.clone());
         return match trouble.fate {
             _ if reason == Reason::WorkspaceUnavailable => Verdict::Unknown { reason, message },
+            fate if outcome.seen.is_none() && quiet(reason, fate) => Verdict::Keep,
             Fate::Stalled { .. } => Verdict::Stalled { reason, message },
             Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
                 Verdict::Retrying { reason, message }
@@ -339,7 +350,6 @@ fn verdict(
     let looked = outcome
         .seen
         .is_some_and(|s| matches!(s.app, Seen::Looked(_)));
-    let fresh_wish = outcome.changed || outcome.first;
     if !looked {
         return if fresh_wish {
             moving(Reason::Observing, "waiting for a look at the workspace")
@@ -347,7 +357,8 @@ fn verdict(
             Verdict::Keep
         };
     }
-    let refusal = outcome.plan.refusals.first();
+    let refusals = &outcome.plan.refusals;
+    let refusal = refusals.iter().find(|r| !quiet(r.reason, r.fate));
     if let Some((step, _)) = outcome.done.last() {
         // A repair that doesn't stop the app leaves `Ready` as it is.
         let gentle = outcome
@@ -369,6 +380,9 @@ fn verdict(
     }
     if let Some(refusal) = refusal {
         return refused(refusal);
+    }
+    if !refusals.is_empty() {
+        return Verdict::Keep;
     }
     if !outcome.plan.steps.is_empty() {
         // Held: what would be done is not done.

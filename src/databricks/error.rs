@@ -222,7 +222,10 @@ impl Error {
             | Self::Unavailable { error, .. } => {
                 scrub(&mut error.message);
                 scrub(&mut error.error_code);
+                let named = error.request_id.iter_mut().chain(&mut error.reason);
+                named.for_each(scrub);
                 for violation in &mut error.violations {
+                    scrub(&mut violation.field);
                     scrub(&mut violation.description);
                 }
             }

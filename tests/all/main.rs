@@ -3,13 +3,12 @@
 
 mod architecture;
 mod bad_input;
-mod canary_secrets;
 mod deletion;
 mod in_process;
 mod killed_operator;
 mod lost_answers;
 mod one_app;
 mod outages;
-
+mod secrets;
 mod strangers;
 mod support;

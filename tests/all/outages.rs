@@ -124,6 +124,15 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
         .await;
     let stormy = calls().await;
     assert!(stormy < calm, "{stormy} calls in the storm, {calm} in calm");
+    // By now the breaker is open for ten minutes at a time, and a probe is all that goes out.
+    scene.zero().await;
+    scene.pass(Duration::from_secs(20 * 60)).await;
+    let probes = calls().await;
+    assert!(
+        probes <= 6,
+        "{probes} calls in twenty minutes: {:?}",
+        scene.requests().await
+    );
 
     scene.sim.call("DELETE", "/sim/faults", None).await.unwrap();
     scene.wait(APP, "sales", "Ready", "True/Running").await;

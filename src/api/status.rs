@@ -288,6 +288,11 @@ pub fn cut(text: &str, limit: usize) -> String {
     }
 }
 
+/// Whether the condition of that type is `True`.
+pub fn is_true(conditions: &[Condition], kind: ConditionType) -> bool {
+    find(conditions, kind).is_some_and(|c| c.status == "True")
+}
+
 /// The condition of that type.
 pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == kind.name())

@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::status::{ConditionType, Fact, Reason, find, merge};
+use super::plan::Fate;
+use crate::api::status::{ConditionType, Fact, Reason, find, is_true, merge};
 
 /// What a pass says of the object as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,19 @@ pub enum Verdict {
     Held { reason: Reason, message: String },
     /// This pass has nothing to say: what was there stays; an object without conditions counts as moving.
     Keep,
+}
+
+impl Verdict {
+    /// What a failure of that fate means for the object as a whole.
+    pub fn failed(fate: Fate, reason: Reason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        match fate {
+            Fate::Stalled { .. } => Self::Stalled { reason, message },
+            Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
+                Self::Retrying { reason, message }
+            }
+        }
+    }
 }
 
 /// Why nothing is written although something may differ.
@@ -98,10 +112,10 @@ pub fn conditions(
             // A hold that ended is no state to keep; what it covered is looked at again.
             keep(ConditionType::Reconciling);
             keep(ConditionType::Stalled);
-            let ready = find(before, ConditionType::Ready).is_some_and(|c| c.status == "True");
+            let ready = is_true(before, ConditionType::Ready);
             let explained = [ConditionType::Reconciling, ConditionType::Stalled]
                 .iter()
-                .any(|kind| find(before, *kind).is_some_and(|c| c.status == "True"));
+                .any(|kind| is_true(before, *kind));
             if !ready && !explained {
                 let message = "waiting for a look";
                 facts.push(fact(

@@ -5,6 +5,9 @@ use jiff::Timestamp;
 
 use crate::api::status::Reason;
 
+/// A failing object is looked at again this often at the most, in service time, if nothing about it changes.
+pub const SLOW: Duration = Duration::from_secs(30 * 60);
+
 /// What one pass should do. All empty means settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<S> {

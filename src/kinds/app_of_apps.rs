@@ -250,31 +250,37 @@ impl Managed for AppOfApps {
 
 fn live(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let me = parent.parent();
+    let write = |child: &fleet::Child| {
+        let payload = fleet::payload(child, &me);
+        (child.name.clone(), child.revision.clone(), payload)
+    };
     let accepted = |child: &&fleet::Child| {
         seen.refused
             .get(&child.name)
             .is_none_or(|(revision, _)| *revision != child.revision)
     };
-    let create = seen
-        .changes
-        .create
-        .iter()
-        .filter(accepted)
-        .map(|child| Step::Create {
-            name: child.name.clone(),
-            revision: child.revision.clone(),
-            payload: fleet::payload(child, &me),
-        });
-    let update = seen
-        .changes
-        .update
-        .iter()
-        .filter(accepted)
-        .map(|child| Step::Update {
-            name: child.name.clone(),
-            revision: child.revision.clone(),
-            payload: fleet::payload(child, &me),
-        });
+    let create =
+        seen.changes
+            .create
+            .iter()
+            .filter(accepted)
+            .map(write)
+            .map(|(name, revision, payload)| Step::Create {
+                name,
+                revision,
+                payload,
+            });
+    let update =
+        seen.changes
+            .update
+            .iter()
+            .filter(accepted)
+            .map(write)
+            .map(|(name, revision, payload)| Step::Update {
+                name,
+                revision,
+                payload,
+            });
     let prune = seen
         .changes
         .prune
@@ -483,11 +489,7 @@ fn notes(outcome: &Outcome<'_, AppOfApps>) -> Vec<Note> {
 
 fn verdict(outcome: &Outcome<'_, AppOfApps>) -> Verdict {
     if let Some(trouble) = outcome.trouble {
-        let (reason, message) = (trouble.reason, trouble.message.clone());
-        return match trouble.fate {
-            Fate::Stalled { .. } => Verdict::Stalled { reason, message },
-            _ => Verdict::Retrying { reason, message },
-        };
+        return Verdict::failed(trouble.fate, trouble.reason, &trouble.message);
     }
     let Some(seen) = outcome.seen else {
         return Verdict::Keep;

@@ -212,13 +212,7 @@ fn verdict(outcome: &Outcome<'_, DatabricksWorkspace>) -> Verdict {
         };
     }
     if let Some(refusal) = outcome.plan.refusals.first() {
-        let (reason, message) = (refusal.reason, refusal.message.clone());
-        return match refusal.fate {
-            Fate::Stalled { .. } => Verdict::Stalled { reason, message },
-            Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
-                Verdict::Retrying { reason, message }
-            }
-        };
+        return Verdict::failed(refusal.fate, refusal.reason, &refusal.message);
     }
     match outcome.seen.and_then(|s| s.identity.as_ref()) {
         Some(identity) => Verdict::Ready {

@@ -16,12 +16,9 @@ use crate::api::row::{ChildView, Owner};
 use crate::api::status::Reason;
 use crate::api::{FIELD_MANAGER, GROUP, VERSION, label};
 use crate::engine::managed::Trouble;
-use crate::engine::plan::Fate;
+use crate::engine::plan::{Fate, SLOW};
 use crate::engine::store::{newer, words};
 use crate::telemetry::Clock;
-
-/// A refused child is tried again after this service time, if it does not change before.
-const SLOW: Duration = Duration::from_secs(30 * 60);
 
 /// Wire time within which the watch shows our own writes.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -144,9 +141,7 @@ impl Cluster {
             .await
         {
             Ok(applied) => {
-                let value = serde_json::to_value(&applied).unwrap_or_default();
-                self.lock()
-                    .insert(name, Written::View(Box::new(view(&value)), Instant::now()));
+                self.wrote(name, &applied);
                 Ok(())
             }
             Err(error) => Err(self.failed(name, revision, doing, &error)),
@@ -193,11 +188,7 @@ impl Cluster {
             .await
         {
             Ok(orphan) => {
-                let value = serde_json::to_value(&orphan).unwrap_or_default();
-                self.lock().insert(
-                    name.clone(),
-                    Written::View(Box::new(view(&value)), Instant::now()),
-                );
+                self.wrote(name.clone(), &orphan);
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -206,6 +197,13 @@ impl Cluster {
             }
             Err(error) => Err(transient(&format!("orphaning child {name}"), &error)),
         }
+    }
+
+    /// The answer to a write stands in for the watch until that has caught up.
+    fn wrote(&self, name: ObjectName, answer: &DynamicObject) {
+        let value = serde_json::to_value(answer).unwrap_or_default();
+        let proof = Written::View(Box::new(view(&value)), Instant::now());
+        self.lock().insert(name, proof);
     }
 
     /// What the API server refuses for good is remembered, so that it is not asked again each pass.

@@ -39,14 +39,7 @@ async fn survives(test: &str, call: &str, moment: Moment) {
     if call != DELETE {
         kill_at(&scene, call, state).await;
     }
-    scene
-        .wait("DatabricksApp", "sales", "Ready", "True/Running")
-        .await;
-    let (_, apps) = scene.remote("/api/2.0/apps").await;
-    assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps:#}");
-    let (_, deployments) = scene.remote("/api/2.0/apps/sales/deployments").await;
-    let made = deployments["app_deployments"].as_array().unwrap().len();
-    assert_eq!(made, 1, "{deployments:#}");
+    scene.runs_once("sales").await;
     scene.delete("DatabricksApp", "sales").await;
     if call == DELETE {
         kill_at(&scene, call, state).await;

@@ -14,14 +14,7 @@ async fn running(test: &str, fault: serde_json::Value) -> Option<Scene> {
     };
     let scene = Scene::set(test, setting).await?;
     scene.put("DatabricksApp", "sales", running_app()).await;
-    scene
-        .wait("DatabricksApp", "sales", "Ready", "True/Running")
-        .await;
-    let (_, apps) = scene.remote("/api/2.0/apps").await;
-    assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps:#}");
-    let (_, deployments) = scene.remote("/api/2.0/apps/sales/deployments").await;
-    let made = deployments["app_deployments"].as_array().unwrap().len();
-    assert_eq!(made, 1, "{deployments:#}");
+    scene.runs_once("sales").await;
     Some(scene)
 }
 

@@ -172,23 +172,6 @@ impl Process {
         .await
     }
 
-    /// Waits for a line of its log that holds `needle` and returns that line.
-    pub async fn line_with(
-        &self,
-        needle: &str,
-        deadline: Duration,
-    ) -> Result<String, ProcessError> {
-        self.ready_when(&format!("a line with `{needle}`"), deadline, async || {
-            let text = std::fs::read_to_string(&self.log).ok()?;
-            let (whole, _) = text.rsplit_once('\n')?;
-            whole
-                .lines()
-                .find(|line| line.contains(needle))
-                .map(str::to_owned)
-        })
-        .await
-    }
-
     async fn ready_when<T>(
         &self,
         what: &str,

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::plan::{Refused, SLOW, SourceState};
+use super::plan::{Refused, SourceState};
 use super::wire::Acl;
 use crate::api::status::Reason;
-use crate::engine::plan::Fate;
+use crate::engine::plan::{Fate, SLOW};
 use crate::telemetry::Clock;
 use crate::worlds::databricks::Snapshot;
 

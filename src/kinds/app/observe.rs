@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
+
 use super::World;
 use super::claim::winner;
 use super::digest;
@@ -38,8 +40,7 @@ pub(super) async fn observe(
     let name = app.remote_name();
     let clock = world.connection.clock();
     let mut seen = Observed::nothing(identity);
-    let asked = app.metadata.annotations.as_ref();
-    let asked = asked.and_then(|a| a.get(annotation::RECONCILE_REQUESTED_AT));
+    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
     if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
         seen.forced = true;
         world.memo.forget_refusals(name);
@@ -146,15 +147,7 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
     let (row, sent) = match answer {
         Ok(answer) => (Some(RemoteApp::read(&answer.body)), answer.sent),
         Err(Error::NotFound(_)) => (None, sent),
-        Err(error) => {
-            let refused = Reason::UnexpectedAnswer;
-            return Err(trouble(
-                "reading the app",
-                &error,
-                refused,
-                world.connection.clock(),
-            ));
-        }
+        Err(error) => return Err(unread("reading the app", &error, world)),
     };
     // An answer that is no app at all says nothing about it, least of all that it is gone.
     if row
@@ -192,8 +185,7 @@ async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut O
                 seen.acl_due = Some(interval);
             }
             Err(error) => {
-                let refused = Reason::UnexpectedAnswer;
-                seen.side = Some(aside(trouble("reading the grants", &error, refused, clock)));
+                seen.side = Some(aside(unread("reading the grants", &error, world)));
                 return;
             }
         },
@@ -206,13 +198,7 @@ async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut O
         match principal_exists(world, &key).await {
             Ok(exists) => world.memo.principal(&key, exists),
             Err(error) => {
-                let refused = Reason::UnexpectedAnswer;
-                seen.side = Some(aside(trouble(
-                    "looking up a principal",
-                    &error,
-                    refused,
-                    clock,
-                )));
+                seen.side = Some(aside(unread("looking up a principal", &error, world)));
                 return;
             }
         }
@@ -226,6 +212,12 @@ fn spread(interval: Duration, name: &str) -> Duration {
     let mut hash = DefaultHasher::new();
     name.hash(&mut hash);
     interval + interval.mul_f64((hash.finish() % 100) as f64 / 1_000.0)
+}
+
+/// A look that failed; a refusal of it is no statement about what was looked at.
+fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
+    let clock = world.connection.clock();
+    trouble(doing, error, Reason::UnexpectedAnswer, clock)
 }
 
 fn aside(trouble: Trouble) -> Refusal {
@@ -290,14 +282,8 @@ async fn update(
         .client()
         .get(Route::normal("apps/update/get"), &path, &[])
         .await;
-    let answer = answer.map_err(|error| {
-        trouble(
-            "reading the outcome of a change",
-            &error,
-            Reason::UnexpectedAnswer,
-            clock,
-        )
-    })?;
+    let answer =
+        answer.map_err(|error| unread("reading the outcome of a change", &error, world))?;
     let (state, message) = wire::update_outcome(&answer.body);
     seen.update = Seen::Looked(match state.as_str() {
         "IN_PROGRESS" => UpdateOutcome::InProgress,
@@ -311,9 +297,9 @@ async fn update(
                     .refused(name, "update", digest, Reason::UpdateFailed, message, false);
                 seen.refused = world.memo.refusals(name, clock);
             }
-            UpdateOutcome::Failed { message }
+            UpdateOutcome::Ended
         }
-        _ => UpdateOutcome::Succeeded,
+        _ => UpdateOutcome::Ended,
     });
     Ok(())
 }
@@ -350,11 +336,7 @@ async fn deployment(
         }
         // Of an app that was created anew, nothing older is known.
         Err(Error::NotFound(_)) => Ok(()),
-        Err(error) => {
-            let clock = world.connection.clock();
-            let refused = Reason::UnexpectedAnswer;
-            Err(trouble("reading the deployment", &error, refused, clock))
-        }
+        Err(error) => Err(unread("reading the deployment", &error, world)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::digest;
@@ -19,10 +20,9 @@ use crate::api::management::{Adopt, Deletion};
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
 use crate::engine::managed::{self, Step as _};
-use crate::engine::plan::{Fate, Plan, Refusal, Seen, Wait, Wish};
+use crate::engine::plan::{Fate, Plan, Refusal, SLOW, Seen, Wait, Wish};
+use crate::telemetry::Clock;
 
-/// A failing object is looked at again this often at the most, if nothing about it changes.
-pub const SLOW: Duration = Duration::from_secs(30 * 60);
 /// How long the platform may take to show the deployment that it makes by itself after a start.
 const REDEPLOY_GRACE: Duration = Duration::from_secs(60);
 /// Between two looks at a transition, if no list shows it before.
@@ -114,8 +114,8 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpdateOutcome {
     InProgress,
-    Succeeded,
-    Failed { message: String },
+    /// Well or not: a failure of what is still wished for is among the refused steps.
+    Ended,
 }
 
 /// Whether this object may speak for the remote name.
@@ -300,7 +300,8 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
     plan.refusals.extend(access.refusals);
     plan.refusals.extend(inputs.seen.side.clone());
     plan.wake_at = inputs.seen.acl_due.and_then(|due| {
-        let wire = jiff::SignedDuration::try_from(due / inputs.scale.max(1)).ok()?;
+        let wire = Clock::new(inputs.scale).wire(due);
+        let wire = jiff::SignedDuration::try_from(wire).ok()?;
         inputs.at.checked_add(wire).ok()
     });
     if remote.app_state == "CRASHED" && plan.is_settled() {
@@ -397,8 +398,7 @@ fn settings(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Opt
     match &inputs.seen.update {
         Seen::Looked(UpdateOutcome::InProgress) => return Some(waiting()),
         Seen::NotLooked if inputs.memory.update.is_some() => return Some(waiting()),
-        Seen::Looked(UpdateOutcome::Failed { .. } | UpdateOutcome::Succeeded) | Seen::NotLooked => {
-        }
+        Seen::Looked(UpdateOutcome::Ended) | Seen::NotLooked => {}
     }
     if transient(remote) {
         return Some(wait_for_compute(remote));
@@ -447,7 +447,7 @@ fn code(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> Option<
     }
     if let Some(newest) = newest
         && !requested
-        && digest_of(app, inputs, remote, newest, &desired).as_deref() == Some(&desired)
+        && digest_of(app, inputs.memory, remote, newest, &desired).as_deref() == Some(&desired)
     {
         match newest.state.as_str() {
             "FAILED" | "CANCELLED" if !appeared => {
@@ -545,41 +545,36 @@ fn awaits_redeploy(inputs: &Inputs<'_>, newest: Option<&RemoteDeployment>) -> bo
         return true;
     }
     let since: Timestamp = start.since.parse().unwrap_or(inputs.at);
-    let wall = Duration::try_from(inputs.at.duration_since(since)).unwrap_or_default();
-    wall.saturating_mul(inputs.scale) < REDEPLOY_GRACE
+    Clock::new(inputs.scale).age(since, inputs.at) < REDEPLOY_GRACE
 }
 
 /// Digest of the inputs of the newest deployment: known by its id, taken from the attempt that must have made it, or
 /// inherited by a deployment of the platform's own whose visible inputs are the same.
-fn digest_of(
+pub fn digest_of(
     app: &DatabricksApp,
-    inputs: &Inputs<'_>,
+    memory: &AppMemory,
     remote: &RemoteApp,
     newest: &RemoteDeployment,
     desired: &str,
 ) -> Option<String> {
     let visible = || same_visible_inputs(app, remote, newest);
-    if let Some(known) = &inputs.memory.deployment
+    if let Some(known) = &memory.deployment
         && known.id == newest.id
     {
         return Some(known.digest.clone());
     }
-    if let Some(attempt) = &inputs.memory.in_flight
+    if let Some(attempt) = &memory.in_flight
         && attempt.step == InFlightStep::Deploy
         && attempt.last_deployment_id != newest.id
         && visible()
     {
         return Some(attempt.digest.clone());
     }
-    let known = inputs.memory.deployment.as_ref()?;
+    let known = memory.deployment.as_ref()?;
     (known.digest == desired && visible()).then(|| known.digest.clone())
 }
 
-pub fn same_visible_inputs(
-    app: &DatabricksApp,
-    remote: &RemoteApp,
-    have: &RemoteDeployment,
-) -> bool {
+fn same_visible_inputs(app: &DatabricksApp, remote: &RemoteApp, have: &RemoteDeployment) -> bool {
     let Some(source) = &app.spec.source else {
         return false;
     };
@@ -595,8 +590,7 @@ pub fn same_visible_inputs(
 }
 
 pub fn requested_redeploy(app: &DatabricksApp, memory: &AppMemory) -> bool {
-    let annotations = app.metadata.annotations.as_ref();
-    let asked = annotations.and_then(|a| a.get(annotation::REDEPLOY_REQUESTED_AT));
+    let asked = app.annotations().get(annotation::REDEPLOY_REQUESTED_AT);
     asked.is_some() && asked != memory.last_handled_redeploy_at.as_ref()
 }
 

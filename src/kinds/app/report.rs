@@ -1,9 +1,10 @@
 //! From what a pass found to what is said of an app, and what later passes remember. Pure.
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::act::Effect;
 use super::digest;
-use super::plan::{Step, ownership, requested_redeploy};
+use super::plan::{Step, digest_of, ownership, requested_redeploy};
 use super::spec::{
     AppMemory, DatabricksApp, Drift, InFlight, InFlightStep, RecordedApp, RecordedDeployment,
     UpdateAttempt,
@@ -11,11 +12,11 @@ use super::spec::{
 use super::wire::{self, RemoteApp};
 use crate::api::annotation;
 use crate::api::digest as json_digest;
-use crate::api::status::{ConditionType, Fact, Reason, cut, find};
+use crate::api::status::{ConditionType, Fact, Reason, cut, is_true};
 use crate::engine::events::Note;
 use crate::engine::fold::Verdict;
 use crate::engine::managed::{Inputs, Outcome, Report, Step as _};
-use crate::engine::plan::{Fate, Refusal, Seen, Wish};
+use crate::engine::plan::{Fate, Seen, Wish};
 
 /// Longest name of a list's entry in a status, in bytes.
 const ENTRY_LIMIT: usize = 256;
@@ -72,13 +73,7 @@ fn ours<'a>(app: &DatabricksApp, outcome: &Outcome<'a, DatabricksApp>) -> Option
 
 fn remember(app: &DatabricksApp, outcome: &Outcome<'_, DatabricksApp>) -> AppMemory {
     let mut memory = outcome.memory.clone();
-    let annotation = |key: &str| {
-        app.metadata
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(key))
-            .cloned()
-    };
+    let annotation = |key: &str| app.annotations().get(key).cloned();
     if outcome.first {
         // What an object carries when it is first seen was not asked of us.
         memory.last_handled_reconcile_at = annotation(annotation::RECONCILE_REQUESTED_AT);
@@ -138,25 +133,17 @@ fn saw(
     let active = remote.compute_state == "ACTIVE";
     let newest = remote.newest();
     if let Some(newest) = newest {
-        let attempt = memory.in_flight.clone();
-        let attempt =
-            attempt.filter(|f| f.step == InFlightStep::Deploy && f.last_deployment_id != newest.id);
         let known = memory.deployment.clone().unwrap_or_default();
-        let desired = digest::deployment(app).unwrap_or_default();
-        if known.id != newest.id {
-            let visible = super::plan::same_visible_inputs(app, remote, newest);
-            let inherited = match &attempt {
-                Some(attempt) if visible => Some(attempt.digest.clone()),
-                _ => (visible && known.digest == desired).then(|| known.digest.clone()),
-            };
-            if let Some(digest) = inherited {
-                memory.in_flight = None;
-                memory.deployment = Some(RecordedDeployment {
-                    id: newest.id.clone(),
-                    digest,
-                    ..known
-                });
-            }
+        if known.id != newest.id
+            && let Some(desired) = digest::deployment(app)
+            && let Some(digest) = digest_of(app, memory, remote, newest, &desired)
+        {
+            memory.in_flight = None;
+            memory.deployment = Some(RecordedDeployment {
+                id: newest.id.clone(),
+                digest,
+                ..known
+            });
         }
     }
     let looked = outcome.seen.and_then(|s| s.deployment.looked());
@@ -222,9 +209,9 @@ fn did(
             }
         }
         (Step::Deploy { digest, .. }, Effect::Deployed(deployment)) => {
-            let annotations = app.metadata.annotations.as_ref();
-            memory.last_handled_redeploy_at = annotations
-                .and_then(|a| a.get(annotation::REDEPLOY_REQUESTED_AT))
+            memory.last_handled_redeploy_at = app
+                .annotations()
+                .get(annotation::REDEPLOY_REQUESTED_AT)
                 .cloned();
             if deployment.id.is_empty() {
                 return;
@@ -259,7 +246,7 @@ fn did(
 
 /// Fields that somebody else changed and this pass put right.
 fn repaired_fields(outcome: &Outcome<'_, DatabricksApp>) -> Vec<&'static str> {
-    let settled = find(outcome.before, ConditionType::Ready).is_some_and(|c| c.status == "True");
+    let settled = is_true(outcome.before, ConditionType::Ready);
     if outcome.changed || outcome.wish == Wish::Deleting || !settled {
         return Vec::new();
     }
@@ -337,14 +324,12 @@ fn verdict(
         failed && passes && outcome.wish == Wish::Live && !fresh_wish
     };
     if let Some(trouble) = outcome.trouble {
-        let (reason, message) = (trouble.reason, trouble.message.clone());
-        return match trouble.fate {
-            _ if reason == Reason::WorkspaceUnavailable => Verdict::Unknown { reason, message },
-            fate if outcome.seen.is_none() && quiet(reason, fate) => Verdict::Keep,
-            Fate::Stalled { .. } => Verdict::Stalled { reason, message },
-            Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
-                Verdict::Retrying { reason, message }
-            }
+        let (reason, fate) = (trouble.reason, trouble.fate);
+        let message = trouble.message.clone();
+        return match reason {
+            Reason::WorkspaceUnavailable => Verdict::Unknown { reason, message },
+            _ if outcome.seen.is_none() && quiet(reason, fate) => Verdict::Keep,
+            _ => Verdict::failed(fate, reason, message),
         };
     }
     let looked = outcome
@@ -371,7 +356,7 @@ fn verdict(
         return moving(step_reason(step), &step.to_string());
     }
     if let Some(wait) = &outcome.plan.wait {
-        let ready = find(outcome.before, ConditionType::Ready).is_some_and(|c| c.status == "True");
+        let ready = is_true(outcome.before, ConditionType::Ready);
         if wait.reason == Reason::Updating && memory.update.is_some() && ready && !fresh_wish {
             return Verdict::Keep;
         }
@@ -379,7 +364,7 @@ fn verdict(
         return moving(wait.reason, &format!("{}{also}", wait.message));
     }
     if let Some(refusal) = refusal {
-        return refused(refusal);
+        return Verdict::failed(refusal.fate, refusal.reason, &refusal.message);
     }
     if !refusals.is_empty() {
         return Verdict::Keep;
@@ -399,16 +384,6 @@ fn moving(reason: Reason, message: &str) -> Verdict {
     Verdict::Moving {
         reason,
         message: message.into(),
-    }
-}
-
-fn refused(refusal: &Refusal) -> Verdict {
-    let (reason, message) = (refusal.reason, refusal.message.clone());
-    match refusal.fate {
-        Fate::Stalled { .. } => Verdict::Stalled { reason, message },
-        Fate::Retry | Fate::After(_) | Fate::Missing { .. } => {
-            Verdict::Retrying { reason, message }
-        }
     }
 }
 

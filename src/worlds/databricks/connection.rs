@@ -125,10 +125,6 @@ impl Connection {
         self.shared.clock
     }
 
-    pub fn name(&self) -> &ObjectName {
-        &self.shared.name
-    }
-
     /// Service time between two looks at one app's permissions.
     pub fn permissions_interval(&self) -> Duration {
         self.shared.permissions_interval

@@ -4,11 +4,8 @@ use std::time::Duration;
 use crate::api::status::Reason;
 use crate::databricks::{Error, SourceReason};
 use crate::engine::managed::Trouble;
-use crate::engine::plan::Fate;
+use crate::engine::plan::{Fate, SLOW};
 use crate::telemetry::Clock;
-
-/// A failing object is looked at again this often at the most, in service time, if nothing about it changes.
-pub const SLOW: Duration = Duration::from_secs(30 * 60);
 
 /// The error of `action` ("listing apps") as the loop treats it. `refused` is the reason for a refusal that concerns the
 /// request itself.

@@ -13,7 +13,7 @@ use url::Url;
 use super::connection::{Connection, Parts};
 use super::namespaces::Namespaces;
 use super::secrets::{SecretSource, ca_bundle};
-use super::{fate::SLOW, trouble};
+use super::trouble;
 use crate::api::duration;
 use crate::api::names::{ObjectName, WorkspaceRef};
 use crate::api::status::Reason;
@@ -22,7 +22,7 @@ use crate::databricks::{Client, ClientSettings, Error, HostPolicy, Timeouts, Use
 use crate::engine::controller::{Objects, find};
 use crate::engine::index::{Index, Key};
 use crate::engine::managed::Trouble;
-use crate::engine::plan::{Fate, Wish};
+use crate::engine::plan::{Fate, SLOW, Wish};
 use crate::telemetry::{Clock, Metrics};
 
 /// The kind of a Workspace in the index.
@@ -67,10 +67,6 @@ impl Hub {
             settings,
             connections: Mutex::default(),
         }
-    }
-
-    pub fn clock(&self) -> Clock {
-        self.settings.clock
     }
 
     /// The connection that `reference` of an object in `namespace` names, if the Workspace admits that namespace.

@@ -17,7 +17,7 @@ mod snapshot;
 
 pub use board::{Board, Row};
 pub use connection::{Connection, Identity};
-pub use fate::{SLOW, trouble};
+pub use fate::trouble;
 pub use hub::{Hub, HubSettings, WORKSPACE};
 pub use namespaces::Namespaces;
 pub use snapshot::{Look, Snapshot, Source};

@@ -172,6 +172,18 @@ spec:
         envtest::apply(&self.client, yaml).await.unwrap();
     }
 
+    /// Waits until the app runs, and checks that the workspace holds no other and deployed it once.
+    pub async fn runs_once(&self, name: &str) {
+        self.wait("DatabricksApp", name, "Ready", "True/Running")
+            .await;
+        let (_, apps) = self.remote("/api/2.0/apps").await;
+        assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps:#}");
+        let path = format!("/api/2.0/apps/{name}/deployments");
+        let (_, deployments) = self.remote(&path).await;
+        let made = deployments["app_deployments"].as_array().unwrap().len();
+        assert_eq!(made, 1, "{deployments:#}");
+    }
+
     /// Waits until the condition reads so, e.g. `("Ready", "True/Running")`.
     pub async fn wait(&self, kind: &str, name: &str, condition: &str, wanted: &str) {
         let what = format!("{condition}={wanted} of {kind} {name}");

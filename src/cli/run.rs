@@ -16,6 +16,7 @@ use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
+use crate::worlds::artifact;
 use crate::worlds::databricks::{HubSettings, namespaces};
 
 /// A request to the API server that takes longer is given up; watches have no such limit.
@@ -38,6 +39,15 @@ pub struct Options {
     /// Also allow plain http and loopback addresses, as far as --allowed-hosts lists them. For tests only.
     #[arg(long, env = "DAO_ALLOW_INSECURE_HOSTS")]
     allow_insecure_hosts: bool,
+    /// Hosts that Flux artifacts may be fetched from, by http or https: exact ones or whole zones.
+    #[arg(
+        long,
+        env = "DAO_ARTIFACT_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST,…",
+        default_values_t = artifact::default_hosts()
+    )]
+    pub artifact_hosts: Vec<HostPattern>,
     /// Address of /metrics, /readyz and /livez.
     #[arg(
         long,

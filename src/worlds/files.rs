@@ -121,6 +121,24 @@ impl SourceFiles {
         Ok(())
     }
 
+    /// Whether `path` could be a folder of these files.
+    pub fn may_be_folder(&self, path: &str) -> Result<(), Error> {
+        let above = parents(path).chain([path]);
+        match check(path) {
+            Err(why) => Err(Error::Path {
+                path: shown(path),
+                why,
+            }),
+            Ok(()) => match above.into_iter().find(|p| self.files.contains_key(*p)) {
+                None => Ok(()),
+                Some(other) => Err(Error::FileAndFolder {
+                    path: shown(path),
+                    other: shown(other),
+                }),
+            },
+        }
+    }
+
     /// Whether a file lies below `path`.
     fn is_folder(&self, path: &str) -> bool {
         let below = format!("{path}/");

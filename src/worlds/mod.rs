@@ -1,5 +1,6 @@
 //! Floor 3: what objects act on. A workspace at Databricks, or the cluster itself.
 
+pub mod artifact;
 pub mod cluster;
 pub mod databricks;
 pub mod files;

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
@@ -107,9 +108,9 @@ impl Route {
 
 /// A good answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// `{}` if the body was empty
-    pub body: Value,
+pub struct Answer<T = Value> {
+    /// Of JSON `{}` if the body was empty
+    pub body: T,
     /// Just before the final attempt's bytes went out, after the limiter
     pub sent: Instant,
     pub answered: Instant,
@@ -119,7 +120,7 @@ pub struct Answer {
     route: &'static str,
 }
 
-impl Answer {
+impl Answer<Value> {
     /// The body as `T`; the error says where it differs from what was expected.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_path_to_error::deserialize(&self.body).map_err(|error| Error::Decode {
@@ -149,11 +150,22 @@ struct Inner {
     metrics: Metrics,
 }
 
-struct Call<'a> {
+/// What a call sends.
+#[derive(Clone, Copy)]
+enum Body<'a> {
+    None,
+    Json(&'a Value),
+    Bytes(&'a Bytes),
+}
+
+struct Call<'a, T> {
     route: Route,
     method: Method,
     url: Url,
-    body: Option<&'a Value>,
+    body: Body<'a>,
+    accept: &'static str,
+    /// From an answer to its body or its meaning
+    read: fn(&Head, Vec<u8>) -> Result<T, Error>,
 }
 
 impl Client {
@@ -227,18 +239,56 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, Error> {
+        let url = self.url(path, query);
+        let body = body.map_or(Body::None, Body::Json);
+        self.inner.call(&Call::json(route, method, url, body)).await
+    }
+
+    /// As [`Client::send`], for a body that goes out as it is.
+    pub async fn send_bytes(
+        &self,
+        route: Route,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Bytes,
+    ) -> Result<Answer, Error> {
+        let url = self.url(path, query);
+        let call = Call::json(route, method, url, Body::Bytes(body));
+        self.inner.call(&call).await
+    }
+
+    /// As [`Client::get`], for an answer that is a file's content; errors are classified all the same.
+    pub async fn get_bytes(
+        &self,
+        route: Route,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Answer<Bytes>, Error> {
+        let call = Call {
+            route,
+            method: Method::GET,
+            url: self.url(path, query),
+            body: Body::None,
+            accept: "*/*",
+            read: |head, bytes| {
+                if head.status < 300 {
+                    return Ok(bytes.into());
+                }
+                // What is no success is an error, whatever its body.
+                classify(head, &bytes).map(|_| Bytes::new())
+            },
+        };
+        self.inner.call(&call).await
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.inner.host.clone();
         url.set_path(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let call = Call {
-            route,
-            method,
-            url,
-            body,
-        };
-        self.inner.call(&call).await
+        url
     }
 
     /// Reads the credentials again. `Ok(true)`: they changed, and the next call uses the new ones. On an error the
@@ -261,8 +311,21 @@ impl fmt::Debug for Client {
     }
 }
 
+impl<'a> Call<'a, Value> {
+    fn json(route: Route, method: Method, url: Url, body: Body<'a>) -> Self {
+        Self {
+            route,
+            method,
+            url,
+            body,
+            accept: "application/json",
+            read: |head, bytes| classify(head, &bytes),
+        }
+    }
+}
+
 impl Inner {
-    async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
+    async fn call<T>(&self, call: &Call<'_, T>) -> Result<Answer<T>, Error> {
         let started = Instant::now();
         let mut attempt = 1;
         let mut renewed: Option<Arc<Bearer>> = None;
@@ -321,21 +384,24 @@ impl Inner {
         }
     }
 
-    async fn attempt(&self, call: &Call<'_>, bearer: &Bearer) -> Result<Answer, Error> {
+    async fn attempt<T>(&self, call: &Call<'_, T>, bearer: &Bearer) -> Result<Answer<T>, Error> {
         let mut request = self
             .http
             .request(call.method.clone(), call.url.clone())
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, call.accept)
             .header(AUTHORIZATION, bearer.header.clone())
             .header(USER_AGENT, self.user_agent.header(bearer.auth_label))
             .timeout(self.timeouts.total);
         if let Some(id) = &self.workspace_id {
             request = request.header(WORKSPACE_ID, id.clone());
         }
-        if let Some(body) = call.body {
-            request = request.json(body);
-        }
+        request = match call.body {
+            Body::None => request.header(CONTENT_TYPE, "application/json"),
+            Body::Json(body) => request.json(body),
+            Body::Bytes(body) => request
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .body(body.clone()),
+        };
         self.limiter.ready(call.route.priority).await;
         let sent = Instant::now();
         let result = exchange(request, &self.host, self.timeouts.total).await;
@@ -352,7 +418,7 @@ impl Inner {
             answered.saturating_duration_since(sent),
         );
         let (head, bytes) = result?;
-        let body = classify(&head, &bytes)
+        let body = (call.read)(&head, bytes)
             .map_err(|error| error.without(bearer.secret.expose_secret()))?;
         Ok(Answer {
             body,

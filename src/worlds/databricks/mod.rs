@@ -10,6 +10,7 @@
 mod board;
 mod connection;
 mod fate;
+pub mod folder;
 mod hub;
 pub mod namespaces;
 mod secrets;

@@ -2,5 +2,6 @@
 
 pub mod artifact;
 pub mod cluster;
+pub mod content;
 pub mod databricks;
 pub mod files;

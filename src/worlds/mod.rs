@@ -5,3 +5,5 @@ pub mod cluster;
 pub mod content;
 pub mod databricks;
 pub mod files;
+pub mod keyed;
+pub mod secret;

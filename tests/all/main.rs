@@ -4,6 +4,8 @@
 mod architecture;
 mod bad_input;
 mod deletion;
+mod digest_key;
+mod flux_artifact;
 mod in_process;
 mod killed_operator;
 mod lost_answers;

@@ -11,7 +11,9 @@ use sha2::Digest;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use super::fetch::{ARCHIVE_BYTES, check};
 use super::*;
+use crate::worlds::files::hex;
 
 /// An API server that has one answer, and the paths that it was asked for in its errors.
 fn kube(code: u16, answer: &Value) -> Client {
@@ -279,8 +281,8 @@ async fn a_host_that_is_not_listed_is_never_asked() {
 
 #[tokio::test]
 async fn the_default_hosts_are_those_of_flux_alone() {
-    let artifacts = Artifacts::new(kube(500, &Value::Null), default_hosts());
-    let allowed = |url: &str| artifacts.check(&Url::parse(url).unwrap()).is_ok();
+    let hosts = default_hosts();
+    let allowed = |url: &str| check(&Url::parse(url).unwrap(), &hosts).is_ok();
     for good in [
         URL,
         "http://source-controller.flux-system.svc.cluster.local/x.tar.gz",
@@ -301,7 +303,7 @@ async fn the_default_hosts_are_those_of_flux_alone() {
         assert!(!allowed(bad), "{bad} was let through");
     }
     let secret = Url::parse("http://u:canary@evil.com/x?token=canary").unwrap();
-    let error = artifacts.check(&secret).unwrap_err();
+    let error = check(&secret, &hosts).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }
 

@@ -9,7 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::databricks::{HostPattern, HostPolicy, Timeouts, UserAgent};
+use super::hosts::Hosts;
+use crate::databricks::{Timeouts, UserAgent};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
 use crate::kinds::{self, Running};
@@ -26,18 +27,8 @@ const GRACE: Duration = Duration::from_secs(25);
 /// Options of `run`. Each can also be given as an environment variable.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Hosts that credentials may be sent to: exact ones or whole zones, e.g. `*.cloud.databricks.com`. Default: the zones
-    /// of Databricks.
-    #[arg(
-        long,
-        env = "DAO_ALLOWED_HOSTS",
-        value_delimiter = ',',
-        value_name = "HOST,…"
-    )]
-    allowed_hosts: Vec<HostPattern>,
-    /// Also allow plain http and loopback addresses, as far as --allowed-hosts lists them. For tests only.
-    #[arg(long, env = "DAO_ALLOW_INSECURE_HOSTS")]
-    allow_insecure_hosts: bool,
+    #[command(flatten)]
+    hosts: Hosts,
     /// Address of /metrics, /readyz and /livez.
     #[arg(
         long,
@@ -95,13 +86,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .install_default()
         .ok();
     let clock = Clock::new(options.service_time_scale);
-    let mut host_policy = HostPolicy {
-        allow_insecure: options.allow_insecure_hosts,
-        ..HostPolicy::default()
-    };
-    if !options.allowed_hosts.is_empty() {
-        host_policy.allowed = options.allowed_hosts;
-    }
+    let host_policy = options.hosts.policy();
     if clock.scale() != 1 && !host_policy.only_loopback() {
         return Err(Error::Scale(options.service_time_scale));
     }

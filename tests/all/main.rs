@@ -7,6 +7,7 @@ mod deletion;
 mod in_process;
 mod killed_operator;
 mod lost_answers;
+mod offline_verdicts;
 mod one_app;
 mod outages;
 mod secrets;

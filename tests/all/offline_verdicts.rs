@@ -1,0 +1,409 @@
+//! `validate` says offline what the API server says: each manifest goes to both as the same text, and both must take it,
+//! or refuse it for the same reason.
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use crate::bad_input::{refused_by_the_schema, with};
+use crate::support::running_app;
+
+const APP: &str = "DatabricksApp";
+const WORKSPACE: &str = "DatabricksWorkspace";
+const FLEET: &str = "AppOfApps";
+
+/// A manifest, and words that whoever refuses it has to use; none for a good one.
+struct Case {
+    kind: &'static str,
+    name: String,
+    text: String,
+    refused: Option<&'static str>,
+}
+
+fn manifest(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "appofapps.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+}
+
+fn case(object: &Value, refused: Option<&'static str>) -> Case {
+    let kind = match object["kind"].as_str().unwrap() {
+        "AppOfApps" => FLEET,
+        "DatabricksWorkspace" => WORKSPACE,
+        _ => APP,
+    };
+    Case {
+        kind,
+        name: object["metadata"]["name"].as_str().unwrap().into(),
+        text: object.to_string(),
+        refused,
+    }
+}
+
+fn good(object: Value) -> Case {
+    case(&object, None)
+}
+
+fn bad(object: Value, words: &'static str) -> Case {
+    case(&object, Some(words))
+}
+
+fn app(changes: Value) -> Value {
+    manifest(APP, "sales", with(changes))
+}
+
+fn workspace(changes: Value) -> Value {
+    let mut spec = json!({"host": "https://x.cloud.databricks.com",
+        "auth": {"token": {"secretRef": {"name": "prod", "key": "token"}}}});
+    for (field, value) in changes.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    manifest(WORKSPACE, "prod", spec)
+}
+
+/// An app with one more member somewhere, named by a JSON pointer.
+fn set(pointer: &str, value: Value) -> Value {
+    let (holder, key) = pointer.rsplit_once('/').unwrap();
+    let mut object = app(json!({}));
+    object.pointer_mut(holder).unwrap()[key] = value;
+    object
+}
+
+/// An app as YAML, with a line of its spec as it is written.
+fn yaml(line: &str, refused: Option<&'static str>) -> Case {
+    Case {
+        kind: APP,
+        name: "sales".into(),
+        text: format!(
+            "apiVersion: appofapps.dev/v1alpha1\nkind: {APP}\nmetadata: {{name: sales, namespace: default}}\nspec:\n  workspaceRef: {{name: prod}}\n  {line}\n"
+        ),
+        refused,
+    }
+}
+
+fn good_cases() -> Vec<Case> {
+    let resource =
+        |n: usize| json!({"name": format!("r{n}"), "job": {"id": "1", "permission": "CanView"}});
+    let many: Vec<Value> = (0..20).map(resource).collect();
+    let template =
+        json!({"metadata": {"name": "{{ team }}"}, "spec": {"anything": {"goes": [1, null]}}});
+    let generators = json!([{"list": {"elements": [{"team": "a", "n": 1}]}}]);
+    let long = "n".repeat(63);
+    vec![
+        good(app(json!({}))),
+        good(app(
+            json!({"description": null, "suspend": null, "permissions": {}}),
+        )),
+        good(app(
+            json!({"description": "ä".repeat(1024), "resources": many}),
+        )),
+        good(app(
+            json!({"name": "sales-2", "lifecycle": {}, "userAuthorization": {"scopes": []}}),
+        )),
+        good(set(
+            "/metadata/labels",
+            json!({"example.com/team": "a.b", "x": ""}),
+        )),
+        good(set(
+            "/metadata/annotations",
+            json!({"Example.com/Note": "a b"}),
+        )),
+        good(set("/status", json!({"observedGeneration": 1}))),
+        good(workspace(json!({}))),
+        good(workspace(
+            json!({"limits": {"burst": 10.0, "requestsPerSecond": 1000}}),
+        )),
+        good(workspace(
+            json!({"limits": null, "observe": {"interval": "1m30s"}}),
+        )),
+        good(workspace(
+            json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}),
+        )),
+        good(workspace(json!({"allowedNamespaces": {}}))),
+        good(manifest(FLEET, &long, json!({"apps": []}))),
+        good(manifest(
+            FLEET,
+            "fleet",
+            json!({"generators": generators, "template": template}),
+        )),
+        good(manifest(
+            FLEET,
+            "fleet",
+            json!({"apps": [{"name": "a"}], "prune": {"maxDeletions": "100%"}}),
+        )),
+        yaml("description: \"yes\"", None),
+        yaml("description: 2001-01-01", None),
+        yaml("description: 12:30:45", None),
+        yaml("description: ~", None),
+        yaml("description: 0o17x", None),
+        yaml("description: |\n    two\n    lines", None),
+        yaml("suspend: yes", None),
+        yaml("suspend: Off", None),
+        yaml("compute: &c {size: Large}", None),
+    ]
+}
+
+fn bad_cases() -> Vec<Case> {
+    let resource =
+        |n: usize| json!({"name": format!("r{n}"), "job": {"id": "1", "permission": "CanView"}});
+    let many: Vec<Value> = (0..21).map(resource).collect();
+    let env = |entries: Value| app(json!({"deployment": {"env": entries}}));
+    let limits = |limits: Value| workspace(json!({"limits": limits}));
+    let mut no_spec = app(json!({}));
+    no_spec.as_object_mut().unwrap().remove("spec");
+    let mut cases: Vec<Case> = refused_by_the_schema()
+        .into_iter()
+        .map(|(kind, name, spec, words)| bad(manifest(kind, name, spec), words))
+        .collect();
+    cases.extend([
+        // Fields that do not exist, and such that should.
+        bad(set("/specs", json!({})), "specs"),
+        bad(set("/metadata/label", json!({})), "metadata.label"),
+        bad(
+            set("/spec/compute", json!({"sise": "Large"})),
+            "spec.compute.sise",
+        ),
+        bad(
+            set("/spec/permissions/grants/0/until", json!("x")),
+            "spec.permissions.grants[0].until",
+        ),
+        bad(set("/status", json!({"observed": 1})), "status.observed"),
+        bad(no_spec, "spec"),
+        bad(app(json!({"workspaceRef": {}})), "spec.workspaceRef.name"),
+        bad(app(json!({"workspaceRef": null})), "spec.workspaceRef"),
+        bad(
+            app(json!({"source": {"workspace": {}}})),
+            "spec.source.workspace.path",
+        ),
+        // Types.
+        bad(set("/spec", json!([])), "spec"),
+        bad(app(json!({"description": 5})), "description"),
+        bad(app(json!({"suspend": "true"})), "suspend"),
+        bad(app(json!({"permissions": {"grants": {}}})), "grants"),
+        bad(
+            app(json!({"deployment": {"command": ["a", null]}})),
+            "spec.deployment.command[1]",
+        ),
+        bad(limits(json!({"burst": "10"})), "burst"),
+        bad(limits(json!({"burst": 2.5})), "burst"),
+        // Values.
+        bad(
+            app(json!({"compute": {"size": "Huge"}})),
+            "spec.compute.size",
+        ),
+        bad(app(json!({"compute": {"size": ""}})), "spec.compute.size"),
+        bad(
+            app(json!({"source": {"workspace": {"path": "relative"}}})),
+            "spec.source.workspace.path",
+        ),
+        bad(
+            app(json!({"description": "ä".repeat(1025)})),
+            "spec.description",
+        ),
+        bad(
+            app(json!({"workspaceRef": {"name": ""}})),
+            "spec.workspaceRef.name",
+        ),
+        bad(app(json!({"resources": many})), "spec.resources"),
+        bad(
+            app(json!({"deployment": {"command": vec!["x"; 65]}})),
+            "spec.deployment.command",
+        ),
+        bad(limits(json!({"burst": 0})), "spec.limits.burst"),
+        bad(
+            limits(json!({"requestsPerSecond": 1001})),
+            "spec.limits.requestsPerSecond",
+        ),
+        bad(
+            workspace(json!({"observe": {"interval": "soon"}})),
+            "spec.observe.interval",
+        ),
+        bad(
+            manifest(
+                FLEET,
+                "fleet",
+                json!({"apps": [], "prune": {"maxDeletions": "101%"}}),
+            ),
+            "spec.prune.maxDeletions",
+        ),
+        // Keys that come twice.
+        bad(
+            app(json!({"resources": [resource(1), resource(1)]})),
+            "spec.resources",
+        ),
+        bad(
+            env(json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}])),
+            "spec.deployment.env",
+        ),
+        bad(
+            manifest(
+                FLEET,
+                "fleet",
+                json!({"apps": [{"name": "a"}, {"name": "a"}]}),
+            ),
+            "spec.apps",
+        ),
+        yaml("description: a\n  description: b", Some("description")),
+        // Rules.
+        bad(
+            env(json!([{"name": "A"}])),
+            "exactly one of value, valueFrom",
+        ),
+        bad(
+            env(json!([{"name": "A", "value": "", "valueFrom": {"resource": "r"}}])),
+            "exactly one of value, valueFrom",
+        ),
+        bad(
+            workspace(json!({"allowedNamespaces": {"selector": {}}})),
+            "goes with from: Selector",
+        ),
+        bad(
+            workspace(json!({"allowedNamespaces": {"from": "Selector"}})),
+            "goes with from: Selector",
+        ),
+        bad(
+            manifest(FLEET, &"n".repeat(64), json!({"apps": []})),
+            "at most 63 characters",
+        ),
+        bad(
+            manifest(FLEET, "fleet", json!({"generators": [], "apps": []})),
+            "exactly one of them",
+        ),
+        bad(
+            manifest(
+                FLEET,
+                "fleet",
+                json!({"generators": [{"list": {"elements": []}}]}),
+            ),
+            "go together",
+        ),
+        bad(
+            manifest(
+                FLEET,
+                "fleet",
+                json!({"generators": [{}], "template": {"metadata": {"name": "a"}}}),
+            ),
+            "exactly one of: list",
+        ),
+        // Metadata.
+        bad(
+            set("/metadata/labels", json!({"team": "a b"})),
+            "metadata.labels",
+        ),
+        bad(
+            set("/metadata/labels", json!({"a b": ""})),
+            "metadata.labels",
+        ),
+        bad(set("/metadata/labels", json!({"team": 1})), "labels"),
+        bad(
+            set("/metadata/annotations", json!({"a b": ""})),
+            "metadata.annotations",
+        ),
+        bad(manifest(APP, "Sales", running_app()), "metadata.name"),
+        // Scalars whose type depends on who reads the YAML.
+        yaml("description: yes", Some("description")),
+        yaml("description: y", Some("description")),
+        yaml("description: n", Some("description")),
+        yaml("description: 010", Some("description")),
+        yaml("description: 1_000", Some("description")),
+        yaml("description: 1e3", Some("description")),
+        yaml("description: 0x1f", Some("description")),
+        yaml("description: .5", Some("description")),
+        yaml("suspend: \"yes\"", Some("suspend")),
+    ]);
+    cases
+}
+
+/// The API server's refusals of a dry run, of a create and of a server-side apply.
+async fn asked(client: &Client, case: &Case) -> Vec<Option<String>> {
+    let plural = match case.kind {
+        FLEET => "appofapps",
+        WORKSPACE => "databricksworkspaces",
+        _ => "databricksapps",
+    };
+    let path = format!("/apis/appofapps.dev/v1alpha1/namespaces/default/{plural}");
+    let query = "dryRun=All&fieldValidation=Strict&fieldManager=test";
+    let post =
+        http::Request::post(format!("{path}?{query}")).header("content-type", "application/yaml");
+    let apply = http::Request::patch(format!("{path}/{}?{query}&force=true", case.name))
+        .header("content-type", "application/apply-patch+yaml");
+    let mut verdicts = Vec::new();
+    for request in [post, apply] {
+        let request = request
+            .body(Body::from(case.text.clone().into_bytes()))
+            .unwrap();
+        let answer = client.send(request).await.unwrap();
+        let accepted = answer.status().is_success();
+        let text = answer.into_body().collect_bytes().await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        verdicts.push((!accepted).then_some(text));
+    }
+    verdicts
+}
+
+/// What `validate` says, one list of messages for each document, in one run over all of them.
+fn said_offline(cases: &[Case]) -> Vec<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    for (n, case) in cases.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("{n:04}.yaml")), &case.text).unwrap();
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
+        .args(["validate", "-o", "json", "-f"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of = |n: usize| {
+        let file = format!("{n:04}.yaml");
+        findings
+            .iter()
+            // What the operator would refuse, the API server takes.
+            .filter(|f| f["judge"] != "operator" && f["child"].is_null())
+            .filter(|f| format!("{} {}", f["file"], f["message"]).contains(&file))
+            .map(|f| {
+                format!(
+                    "{}: {}",
+                    f["field"].as_str().unwrap_or_default(),
+                    f["message"]
+                )
+            })
+            .collect()
+    };
+    (0..cases.len()).map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_valid_offline_is_what_the_api_server_takes() {
+    let test = "what_is_valid_offline_is_what_the_api_server_takes";
+    let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
+        return;
+    };
+    envtest::install(cluster).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let mut cases = good_cases();
+    cases.extend(bad_cases());
+    let offline = said_offline(&cases);
+    let mut wrong = BTreeSet::new();
+    for (case, said) in cases.iter().zip(&offline) {
+        let mut verdicts = asked(&client, case).await;
+        verdicts.push((!said.is_empty()).then(|| said.join("\n")));
+        for (judge, verdict) in ["create", "apply", "validate"].iter().zip(&verdicts) {
+            let agrees = match (case.refused, verdict) {
+                (None, None) => true,
+                (Some(words), Some(reason)) => reason.contains(words),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            if !agrees {
+                wrong.insert(format!(
+                    "{judge} says {verdict:?} where {:?} was expected of\n{}",
+                    case.refused, case.text
+                ));
+            }
+        }
+    }
+    let wrong: Vec<String> = wrong.into_iter().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

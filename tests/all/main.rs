@@ -3,6 +3,7 @@
 
 mod architecture;
 mod bad_input;
+mod command_line;
 mod deletion;
 mod in_process;
 mod killed_operator;

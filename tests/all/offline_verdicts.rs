@@ -1,7 +1,8 @@
 //! `validate` says offline what the API server says: each manifest goes to both as the same text, and both must take it,
 //! or refuse it for the same reason.
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use kube::Client;
 use kube::client::Body;
@@ -20,6 +21,8 @@ struct Case {
     name: String,
     text: String,
     refused: Option<&'static str>,
+    /// Whether a create takes it all the same: it drops nulls, which server-side apply refuses.
+    created: bool,
 }
 
 fn manifest(kind: &str, name: &str, spec: Value) -> Value {
@@ -38,6 +41,7 @@ fn case(object: &Value, refused: Option<&'static str>) -> Case {
         name: object["metadata"]["name"].as_str().unwrap().into(),
         text: object.to_string(),
         refused,
+        created: refused.is_none(),
     }
 }
 
@@ -79,6 +83,7 @@ fn yaml(line: &str, refused: Option<&'static str>) -> Case {
             "apiVersion: appofapps.dev/v1alpha1\nkind: {APP}\nmetadata: {{name: sales, namespace: default}}\nspec:\n  workspaceRef: {{name: prod}}\n  {line}\n"
         ),
         refused,
+        created: refused.is_none(),
     }
 }
 
@@ -92,9 +97,7 @@ fn good_cases() -> Vec<Case> {
     let long = "n".repeat(63);
     vec![
         good(app(json!({}))),
-        good(app(
-            json!({"description": null, "suspend": null, "permissions": {}}),
-        )),
+        good(app(json!({"suspend": null, "permissions": {}}))),
         good(app(
             json!({"description": "ä".repeat(1024), "resources": many}),
         )),
@@ -135,7 +138,6 @@ fn good_cases() -> Vec<Case> {
         yaml("description: \"yes\"", None),
         yaml("description: 2001-01-01", None),
         yaml("description: 12:30:45", None),
-        yaml("description: ~", None),
         yaml("description: 0o17x", None),
         yaml("description: |\n    two\n    lines", None),
         yaml("suspend: yes", None),
@@ -315,6 +317,40 @@ fn bad_cases() -> Vec<Case> {
     cases
 }
 
+fn applied_only_without_nulls() -> Vec<Case> {
+    let mut cases = vec![
+        yaml("description: ~", Some("spec.description")),
+        bad(app(json!({"compute": {"size": null}})), "spec.compute.size"),
+    ];
+    cases.iter_mut().for_each(|case| case.created = true);
+    cases
+}
+
+const QUERY: &str = "dryRun=All&fieldValidation=Strict&fieldManager=test";
+
+fn path(plural: &str) -> String {
+    format!("/apis/appofapps.dev/v1alpha1/namespaces/default/{plural}")
+}
+
+async fn send(
+    client: &Client,
+    request: http::request::Builder,
+    text: &str,
+) -> (http::StatusCode, String) {
+    let request = request.body(Body::from(text.as_bytes().to_vec())).unwrap();
+    let answer = client.send(request).await.unwrap();
+    let status = answer.status();
+    let text = answer.into_body().collect_bytes().await.unwrap();
+    (status, String::from_utf8(text.to_vec()).unwrap())
+}
+
+/// The answer to a dry run of a create.
+async fn create(client: &Client, plural: &str, text: &str) -> (http::StatusCode, String) {
+    let request = http::Request::post(format!("{}?{QUERY}", path(plural)))
+        .header("content-type", "application/yaml");
+    send(client, request, text).await
+}
+
 /// The API server's refusals of a dry run, of a create and of a server-side apply.
 async fn asked(client: &Client, case: &Case) -> Vec<Option<String>> {
     let plural = match case.kind {
@@ -322,24 +358,22 @@ async fn asked(client: &Client, case: &Case) -> Vec<Option<String>> {
         WORKSPACE => "databricksworkspaces",
         _ => "databricksapps",
     };
-    let path = format!("/apis/appofapps.dev/v1alpha1/namespaces/default/{plural}");
-    let query = "dryRun=All&fieldValidation=Strict&fieldManager=test";
-    let post =
-        http::Request::post(format!("{path}?{query}")).header("content-type", "application/yaml");
-    let apply = http::Request::patch(format!("{path}/{}?{query}&force=true", case.name))
-        .header("content-type", "application/apply-patch+yaml");
-    let mut verdicts = Vec::new();
-    for request in [post, apply] {
-        let request = request
-            .body(Body::from(case.text.clone().into_bytes()))
-            .unwrap();
-        let answer = client.send(request).await.unwrap();
-        let accepted = answer.status().is_success();
-        let text = answer.into_body().collect_bytes().await.unwrap();
-        let text = String::from_utf8(text.to_vec()).unwrap();
-        verdicts.push((!accepted).then_some(text));
-    }
-    verdicts
+    let created = create(client, plural, &case.text).await;
+    let target = format!("{}/{}?{QUERY}&force=true", path(plural), case.name);
+    let apply = http::Request::patch(target).header("content-type", "application/apply-patch+yaml");
+    let applied = send(client, apply, &case.text).await;
+    [created, applied]
+        .into_iter()
+        .map(|(status, text)| (!status.is_success()).then_some(text))
+        .collect()
+}
+
+fn operator(arguments: &[&str], file: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
+        .args(arguments)
+        .arg(file)
+        .output()
+        .unwrap()
 }
 
 /// What `validate` says, one list of messages for each document, in one run over all of them.
@@ -348,11 +382,7 @@ fn said_offline(cases: &[Case]) -> Vec<Vec<String>> {
     for (n, case) in cases.iter().enumerate() {
         std::fs::write(folder.path().join(format!("{n:04}.yaml")), &case.text).unwrap();
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
-        .args(["validate", "-o", "json", "-f"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
+    let output = operator(&["validate", "-o", "json", "-f"], folder.path());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = report["findings"].as_array().unwrap();
@@ -385,25 +415,137 @@ async fn what_is_valid_offline_is_what_the_api_server_takes() {
     let client = cluster.client().await.unwrap();
     let mut cases = good_cases();
     cases.extend(bad_cases());
+    cases.extend(applied_only_without_nulls());
     let offline = said_offline(&cases);
     let mut wrong = BTreeSet::new();
     for (case, said) in cases.iter().zip(&offline) {
         let mut verdicts = asked(&client, case).await;
         verdicts.push((!said.is_empty()).then(|| said.join("\n")));
         for (judge, verdict) in ["create", "apply", "validate"].iter().zip(&verdicts) {
-            let agrees = match (case.refused, verdict) {
+            let expected = case.refused.filter(|_| *judge != "create" || !case.created);
+            let agrees = match (expected, verdict) {
                 (None, None) => true,
                 (Some(words), Some(reason)) => reason.contains(words),
                 (None, Some(_)) | (Some(_), None) => false,
             };
             if !agrees {
                 wrong.insert(format!(
-                    "{judge} says {verdict:?} where {:?} was expected of\n{}",
-                    case.refused, case.text
+                    "{judge} says {verdict:?} where {expected:?} was expected of\n{}",
+                    case.text
                 ));
             }
         }
     }
     let wrong: Vec<String> = wrong.into_iter().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Texts that one reader of YAML or another takes for something else when they are not quoted.
+const TRICKY: &[&str] = &[
+    "yes",
+    "y",
+    "n",
+    "off",
+    "True",
+    "null",
+    "~",
+    "",
+    "010",
+    "0x1f",
+    "0o17",
+    "1_000",
+    "1e3",
+    ".5",
+    "-1",
+    ".inf",
+    ".nan",
+    "2001-01-01",
+    "12:30:45",
+    "=",
+    "<<",
+    "- a",
+    "a: b",
+    "a #b",
+    "&a",
+    "*a",
+    "!a",
+    "%a",
+    "@a",
+    "`a`",
+    "{a}",
+    "[a]",
+    "'a'",
+    "\"a\"",
+    " a ",
+    "a\nb\n",
+    "a\n\n",
+    "\ta",
+    "ä😀",
+    "\u{7f}\u{85}",
+    "?",
+    "---",
+    "...",
+    "|",
+    ">",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_reads_rendered_children_as_they_are_meant_and_judges_them_as_validate_does()
+{
+    let test =
+        "the_api_server_reads_rendered_children_as_they_are_meant_and_judges_them_as_validate_does";
+    let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
+        return;
+    };
+    envtest::install(cluster).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let mut apps: Vec<Value> = TRICKY
+        .iter()
+        .enumerate()
+        .map(|(n, text)| json!({"name": format!("tricky-{n:02}"), "spec": {"description": text}}))
+        .collect();
+    apps.push(json!({"name": "bad-enum", "spec": {"lifecycle": {"state": "Asleep"}}}));
+    apps.push(json!({"name": "bad-field", "spec": {"lifecicle": {}}}));
+    apps.push(json!({"name": "bad-rule", "spec": {"permissions": {"grants": [{"principal": {}, "level": "CanUse"}]}}}));
+    let defaults = json!({"workspaceRef": {"name": "prod"}});
+    let fleet = manifest(FLEET, "fleet", json!({"defaults": defaults, "apps": apps}));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.yaml");
+    std::fs::write(&file, fleet.to_string()).unwrap();
+
+    let rendered = operator(&["render", "-f"], &file);
+    assert!(rendered.status.success(), "{rendered:?}");
+    let rendered = String::from_utf8(rendered.stdout).unwrap();
+    let children: Vec<&str> = rendered.split("---\napiVersion").skip(1).collect();
+    assert_eq!(children.len(), apps.len());
+    let judged = operator(&["validate", "-o", "json", "-f"], &file);
+    let report: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    let found = report["findings"].as_array().unwrap();
+    let refused: BTreeSet<&str> = found
+        .iter()
+        .map(|f| f["child"]["name"].as_str().unwrap())
+        .collect();
+
+    let mut refused_by_server = BTreeSet::new();
+    for text in children {
+        let text = format!("apiVersion{text}");
+        let child: Value = serde_saphyr::from_str(&text).unwrap();
+        let name = child["metadata"]["name"].as_str().unwrap();
+        let app = apps.iter().find(|app| app["name"] == name).unwrap();
+        let (status, answer) = create(&client, "databricksapps", &text).await;
+        if status.is_success() {
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!(
+                answer["spec"]["description"], app["spec"]["description"],
+                "{text}"
+            );
+        } else {
+            refused_by_server.insert(app["name"].as_str().unwrap());
+        }
+    }
+    assert_eq!(refused_by_server, refused);
+    assert_eq!(
+        refused,
+        BTreeSet::from(["bad-enum", "bad-field", "bad-rule"])
+    );
 }

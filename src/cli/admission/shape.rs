@@ -45,13 +45,14 @@ fn unknown_field(schema: &Schema, key: &str) -> String {
     }
 }
 
-/// Takes out nulls that no field may hold, and puts in defaults.
+/// Puts in defaults, also in place of nulls. Other nulls stay and are objected to: a create would drop them, but
+/// server-side apply refuses them.
 pub fn settle(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|key, member| {
                 let property = schema.properties.get(key);
-                !(member.is_null() && property.is_some_and(|p| !p.nullable))
+                !(member.is_null() && property.is_some_and(|p| p.default.is_some() && !p.nullable))
             });
             fill(schema, members);
             for (key, member) in members.iter_mut() {
@@ -98,7 +99,13 @@ pub fn judge(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objecti
             Some(kind) => kind.name(),
             None => "something else",
         };
-        object(at, true, format!("must be {wanted}, not {}", name(value)));
+        let remedy = if value.is_null() {
+            "; leave it out"
+        } else {
+            ""
+        };
+        let message = format!("must be {wanted}, not {}{remedy}", name(value));
+        object(at, true, message);
         return;
     }
     if let Some(values) = &schema.values
@@ -374,20 +381,25 @@ mod tests {
         };
         assert_eq!(settled(json!({})), json!({}));
         assert_eq!(settled(json!({"o": {}})), json!({"o": {"n": 1}}));
-        assert_eq!(settled(json!({"o": null})), json!({}));
     }
 
     #[test]
-    fn a_null_is_the_same_as_absence_but_not_in_a_list() {
-        let mut schema = object(json!({"a": {"type": "string"},
-            "l": {"type": "array", "items": {"type": "string"}}}));
-        assert!(objections(schema.clone(), json!({"a": null, "l": null})).is_empty());
-        assert_eq!(
-            objections(schema.clone(), json!({"l": [null]}))[0].0,
-            "l[0]"
+    fn a_null_is_refused_unless_a_default_takes_its_place() {
+        let schema = object(
+            json!({"a": {"type": "string"}, "b": {"type": "string", "default": "x"},
+            "c": {"type": "string", "nullable": true},
+            "l": {"type": "array", "items": {"type": "string"}}}),
         );
-        schema["required"] = json!(["a"]);
-        assert_eq!(objections(schema, json!({"a": null}))[0].1, "is required");
+        assert!(objections(schema.clone(), json!({"b": null, "c": null})).is_empty());
+        let found = objections(schema, json!({"a": null, "l": [null]}));
+        assert_eq!(
+            found[0],
+            (
+                "a".into(),
+                "must be a string, not null; leave it out".into()
+            )
+        );
+        assert_eq!(found[1].0, "l[0]");
     }
 
     #[test]

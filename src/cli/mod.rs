@@ -128,7 +128,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let name = command.get_name().to_owned();
-            clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            output::write(&script)?;
         }
         Command::Version => {
             println!("databricks-app-operator {}", env!("CARGO_PKG_VERSION"));

@@ -33,8 +33,7 @@ pub enum Error {
 }
 
 impl Output {
-    /// Prints `result` as asked for; for people as `people` writes it. A reader that has seen enough (`| head`) is no
-    /// error.
+    /// Prints `result` as asked for; for people as `people` writes it.
     pub fn print<T: Serialize>(
         self,
         result: &T,
@@ -48,14 +47,16 @@ impl Output {
             }
             Format::Yaml => yaml(result)?,
         };
-        let mut stdout = std::io::stdout().lock();
-        match stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(Error::Write),
-        }
+        write(text.as_bytes())
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub fn write(bytes: &[u8]) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Error::Write),
     }
 }
 

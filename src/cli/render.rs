@@ -35,9 +35,17 @@ pub enum Error {
 #[derive(Debug, Default)]
 pub struct Rendered {
     /// In the order of names, as the operator applies them
-    pub children: Vec<Value>,
+    pub children: Vec<Child>,
     /// In the order of the spec
     pub errors: Vec<ElementError>,
+}
+
+/// One child.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// Where in the spec of its parent it comes from, e.g. `apps[1]`
+    pub source: String,
+    pub object: Value,
 }
 
 /// Prints the children of every AppOfApps; what did not become a child goes to standard error and gives exit code 1.
@@ -58,7 +66,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Error> {
                 for error in &rendered.errors {
                     eprintln!("{}", line(manifest, error));
                 }
-                children.extend(rendered.children);
+                children.extend(rendered.children.into_iter().map(|child| child.object));
             }
             Err(error) => {
                 problems += 1;
@@ -128,7 +136,14 @@ pub fn render(parent: &AppOfApps) -> Rendered {
         ) {
             annotations.remove(annotation::APPLIED_DIGEST);
         }
-        payload
+        Child {
+            source: generated
+                .sources
+                .get(&child.name)
+                .cloned()
+                .unwrap_or_default(),
+            object: payload,
+        }
     });
     Rendered {
         children: children.collect(),
@@ -157,7 +172,8 @@ mod tests {
         let offline = json!({"name": "fleet", "namespace": "n"});
         let child = render(&parent(offline, elements.clone()))
             .children
-            .remove(0);
+            .remove(0)
+            .object;
         assert_eq!(child["metadata"]["name"], "sales-app");
         assert_eq!(child["metadata"]["namespace"], "n");
         assert_eq!(
@@ -174,7 +190,7 @@ mod tests {
         assert!(child["metadata"].get("ownerReferences").is_none());
 
         let live = json!({"name": "fleet", "namespace": "n", "uid": "u1"});
-        let live = render(&parent(live, elements)).children.remove(0);
+        let live = render(&parent(live, elements)).children.remove(0).object;
         assert_eq!(live["metadata"]["ownerReferences"][0]["uid"], "u1");
         assert_eq!(
             live["metadata"]["annotations"][annotation::REVISION],
@@ -189,7 +205,11 @@ mod tests {
             json!({"name": "f"}),
             json!([{"team": "a", "purpose": ""}]),
         ));
-        assert!(child.children[0]["metadata"].get("namespace").is_none());
+        assert!(
+            child.children[0].object["metadata"]
+                .get("namespace")
+                .is_none()
+        );
     }
 
     #[test]

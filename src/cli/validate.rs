@@ -39,7 +39,7 @@ pub enum Error {
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// `-` for standard input
-    pub file: Option<String>,
+    pub file: String,
     /// From 1
     pub document: Option<usize>,
     /// From 1; of the field, or else of what should hold it
@@ -76,8 +76,10 @@ impl ObjectRef {
 /// Everything that was found, in the order of the input.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Objects that were judged, without those that a parent would generate
+    /// Objects that were judged
     objects: usize,
+    /// Objects that parents would generate, and that were judged too
+    children: usize,
     findings: Vec<Finding>,
 }
 
@@ -87,10 +89,7 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
     let policy = options.hosts.policy();
     let input = input::read(&options.files);
     input.note_foreign();
-    let report = Report {
-        objects: input.manifests.len(),
-        findings: findings(&admission, &policy, &input),
-    };
+    let report = judge(&admission, &policy, &input);
     options.output.print(&report, |report| Ok(people(report)))?;
     Ok(if report.findings.is_empty() {
         ExitCode::SUCCESS
@@ -101,7 +100,11 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
 
 fn people(report: &Report) -> String {
     let mut text: String = report.findings.iter().map(|f| line(f) + "\n").collect();
-    let objects = count(report.objects, "object", "objects");
+    let mut objects = count(report.objects, "object", "objects");
+    if report.children > 0 {
+        let children = count(report.children, "child", "children");
+        objects = format!("{objects} and {children}");
+    }
     text += &match report.findings.len() {
         0 => format!("{objects} valid\n"),
         n => format!("{} in {objects}\n", count(n, "problem", "problems")),
@@ -111,13 +114,16 @@ fn people(report: &Report) -> String {
 
 /// `FILE:LINE: Kind namespace/name: spec.foo[2].bar: message`.
 fn line(finding: &Finding) -> String {
-    let mut parts = Vec::new();
-    match (&finding.file, finding.line, finding.document) {
-        (Some(file), Some(line), _) => parts.push(format!("{file}:{line}")),
-        (Some(file), None, Some(document)) => parts.push(format!("{file}, document {document}")),
-        (Some(file), None, None) => parts.push(file.clone()),
-        (None, _, _) => {}
+    if finding.judge.is_none() {
+        // The message of a file that cannot be read names it.
+        return finding.message.clone();
     }
+    let file = &finding.file;
+    let mut parts = vec![match (finding.line, finding.document) {
+        (Some(line), _) => format!("{file}:{line}"),
+        (None, Some(document)) => format!("{file}, document {document}"),
+        (None, None) => file.clone(),
+    }];
     if let Some(object) = &finding.object {
         parts.push(input::title(
             &object.kind,
@@ -136,11 +142,10 @@ fn line(finding: &Finding) -> String {
     parts.join(": ")
 }
 
-/// What is wrong with the input: files that cannot be read, objects, and the children that parents would generate.
-pub fn findings(admission: &Admission, policy: &HostPolicy, input: &Input) -> Vec<Finding> {
+/// Judges the input: files that cannot be read, objects, and the children that parents would generate.
+fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
     let unreadable = input.errors.iter().map(|error| Finding {
-        // The message names the file.
-        file: None,
+        file: error.file().to_owned(),
         document: error.origin().map(|at| at.document),
         line: error.origin().and_then(|at| at.line),
         object: None,
@@ -149,27 +154,28 @@ pub fn findings(admission: &Admission, policy: &HostPolicy, input: &Input) -> Ve
         message: error.to_string(),
         judge: None,
     });
-    let objects = input.manifests.iter();
-    unreadable
-        .chain(objects.flat_map(|manifest| object(admission, policy, manifest)))
-        .collect()
-}
-
-fn object(admission: &Admission, policy: &HostPolicy, manifest: &Manifest) -> Vec<Finding> {
-    let mut objections = admission.judge(&manifest.object);
-    let refused = !objections.is_empty();
-    if manifest.kind == "DatabricksWorkspace" {
-        objections.extend(host(policy, &manifest.object));
+    let mut report = Report {
+        objects: input.manifests.len(),
+        children: 0,
+        findings: unreadable.collect(),
+    };
+    for manifest in &input.manifests {
+        let mut objections = admission.judge(&manifest.object);
+        let refused = !objections.is_empty();
+        if manifest.kind == "DatabricksWorkspace" {
+            objections.extend(host(policy, &manifest.object));
+        }
+        for objection in objections {
+            let place = manifest.place(&objection.field);
+            let found = finding(manifest, place, None, objection);
+            report.findings.push(found);
+        }
+        // What the API server refuses never comes to have children.
+        if manifest.kind == "AppOfApps" && !refused {
+            children(admission, manifest, &mut report);
+        }
     }
-    let mut found: Vec<Finding> = objections
-        .into_iter()
-        .map(|objection| finding(manifest, manifest.place(&objection.field), None, objection))
-        .collect();
-    // What the API server refuses never comes to have children.
-    if manifest.kind == "AppOfApps" && !refused {
-        found.extend(children(admission, manifest));
-    }
-    found
+    report
 }
 
 fn finding(
@@ -179,7 +185,7 @@ fn finding(
     objection: Objection,
 ) -> Finding {
     Finding {
-        file: Some(place.file),
+        file: place.file,
         document: Some(place.document),
         line: place.line,
         object: Some(ObjectRef::of(&manifest.object)),
@@ -202,38 +208,34 @@ fn host(policy: &HostPolicy, object: &Value) -> Option<Objection> {
     Some(Objection::by_operator(Field::new("spec.host"), message))
 }
 
-fn children(admission: &Admission, manifest: &Manifest) -> Vec<Finding> {
+fn children(admission: &Admission, manifest: &Manifest, report: &mut Report) {
+    let mut find = |at: &Field, child, objection| {
+        let found = finding(manifest, manifest.place(at), child, objection);
+        report.findings.push(found);
+    };
     let parent = match render::parse(&manifest.object) {
         Ok(parent) => parent,
         Err(error) => {
             let field = Field::new(error.path().to_string());
-            let place = manifest.place(&field);
-            let objection = Objection::by_operator(field, error.inner().to_string());
-            return vec![finding(manifest, place, None, objection)];
+            let objection = Objection::by_operator(field.clone(), error.inner().to_string());
+            find(&field, None, objection);
+            return;
         }
     };
     let rendered = render::render(&parent);
-    let mut found = Vec::new();
+    let spec = Field::new("spec");
     for error in rendered.errors {
-        let field = Field::new("spec").join(&error.element);
+        let field = spec.join(&error.element);
         let message = format!("{}: {}", error.field, error.message);
-        let place = manifest.place(&field);
-        let objection = Objection::by_operator(field, message);
-        found.push(finding(manifest, place, None, objection));
+        find(&field, None, Objection::by_operator(field.clone(), message));
     }
-    for child in rendered.children {
-        for objection in admission.judge(&child) {
-            // Which element it came from is no longer known.
-            let place = manifest.place(&Field::new("spec"));
-            found.push(finding(
-                manifest,
-                place,
-                Some(ObjectRef::of(&child)),
-                objection,
-            ));
+    for child in &rendered.children {
+        for objection in admission.judge(&child.object) {
+            let name = Some(ObjectRef::of(&child.object));
+            find(&spec.join(&child.source), name, objection);
         }
     }
-    found
+    report.children += rendered.children.len();
 }
 
 #[cfg(test)]
@@ -246,7 +248,8 @@ mod tests {
     fn lines(text: &str) -> Vec<String> {
         let admission = Admission::new().unwrap();
         let input = input::read_text("x.yaml", text);
-        findings(&admission, &HostPolicy::default(), &input)
+        judge(&admission, &HostPolicy::default(), &input)
+            .findings
             .iter()
             .map(line)
             .collect()
@@ -343,7 +346,7 @@ spec:
         assert!(said[0].starts_with("x.yaml:14: AppOfApps apps/fleet: spec.generators[0].list.elements[2]: spec.lifecycle.state"), "{said:?}");
         assert!(
             said[1].contains(
-                "AppOfApps apps/fleet: child DatabricksApp bad-app: spec.lifecycle.state: \"Asleep\""
+                "x.yaml:13: AppOfApps apps/fleet: child DatabricksApp bad-app: spec.lifecycle.state: \"Asleep\""
             ),
             "{said:?}"
         );
@@ -375,12 +378,14 @@ spec:
 
     #[test]
     fn the_last_line_counts() {
-        let report = |findings: Vec<Finding>| {
+        let report = |children| {
             people(&Report {
                 objects: 1,
-                findings,
+                children,
+                findings: Vec::new(),
             })
         };
-        assert_eq!(report(Vec::new()), "1 object valid\n");
+        assert_eq!(report(0), "1 object valid\n");
+        assert_eq!(report(2), "1 object and 2 children valid\n");
     }
 }

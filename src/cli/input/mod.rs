@@ -126,6 +126,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The file or folder.
+    pub fn file(&self) -> &str {
+        match self {
+            Self::Read { path, .. } | Self::Empty { path } => path,
+            Self::Format { origin, .. }
+            | Self::NoKind { origin }
+            | Self::UnknownKind { origin, .. } => &origin.file,
+        }
+    }
+
     /// Where in which file, as far as the error is about one place.
     pub fn origin(&self) -> Option<&Origin> {
         match self {

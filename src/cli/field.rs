@@ -1,6 +1,8 @@
 //! Where in an object something lies, as the API server writes it: `spec.resources[2].name`, `metadata.labels[a/b]`.
 use std::fmt;
 
+use serde_path_to_error::{Path, Segment};
+
 /// The way from an object's root to a field; empty for the object itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Field(String);
@@ -9,6 +11,16 @@ impl Field {
     /// A path written out, e.g. `spec.host`.
     pub fn new(path: impl Into<String>) -> Self {
         Self(path.into())
+    }
+
+    /// Where serde stumbled, from here.
+    pub fn below(&self, path: &Path) -> Self {
+        path.iter().fold(self.clone(), |field, step| match step {
+            Segment::Seq { index } => field.item(*index),
+            Segment::Map { key } => field.key(key),
+            Segment::Enum { variant } => field.key(variant),
+            Segment::Unknown => field,
+        })
     }
 
     /// The member `key` of the object here.

@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Error> {
             }
             Err(error) => {
                 problems += 1;
-                let field = Field::new(error.path().to_string());
+                let field = Field::default().below(error.path());
                 let (place, title) = (manifest.place(&field), manifest.title());
                 eprintln!("{place}: {title}: {field}: {}", error.inner());
             }

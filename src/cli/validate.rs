@@ -216,7 +216,7 @@ fn children(admission: &Admission, manifest: &Manifest, report: &mut Report) {
     let parent = match render::parse(&manifest.object) {
         Ok(parent) => parent,
         Err(error) => {
-            let field = Field::new(error.path().to_string());
+            let field = Field::default().below(error.path());
             let objection = Objection::by_operator(field.clone(), error.inner().to_string());
             find(&field, None, objection);
             return;

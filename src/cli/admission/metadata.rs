@@ -24,6 +24,7 @@ pub fn judge(metadata: &Value, found: &mut Vec<Objection>) {
         object(root, "is required".into());
         return;
     }
+    let metadata = &with_empty_texts(metadata);
     let mut unknown = Vec::new();
     let mut note = |path: serde_ignored::Path<'_>| unknown.push(place(&root, &path.to_string()));
     let mut track = serde_path_to_error::Track::new();
@@ -91,6 +92,19 @@ pub fn judge(metadata: &Value, found: &mut Vec<Objection>) {
     }
 }
 
+/// The API server reads a null among labels and annotations as an empty text.
+fn with_empty_texts(metadata: &Value) -> Value {
+    let mut metadata = metadata.clone();
+    for part in ["labels", "annotations"] {
+        let members = metadata.get_mut(part).and_then(Value::as_object_mut);
+        let texts = members.into_iter().flat_map(|members| members.values_mut());
+        texts
+            .filter(|text| text.is_null())
+            .for_each(|text| *text = "".into());
+    }
+    metadata
+}
+
 /// The field that serde_ignored writes as `ownerReferences.?.0.x`.
 fn place(root: &Field, path: &str) -> Field {
     let steps = path.split('.').filter(|step| *step != "?");
@@ -114,9 +128,9 @@ mod tests {
 
     #[test]
     fn usual_metadata_passes() {
-        let usual = json!({"name": "a.b", "namespace": "n", "labels": {"team": "x", "example.com/a": ""},
+        let usual = json!({"name": "a.b", "namespace": "n", "labels": {"team": "x", "example.com/a": null},
             "annotations": {"Example.com/Note": "anything, with blanks"},
-            "creationTimestamp": null, "uid": "1", "ownerReferences": []});
+            "finalizers": null, "creationTimestamp": null, "uid": "1", "ownerReferences": []});
         assert!(fields(usual).is_empty());
     }
 

@@ -2,6 +2,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Whether the operator writes.
+///
+/// `Manage` (default): what differs is put right. `Plan`: nothing is written; `status.pendingChanges` shows what would
+/// change. `Observe`: nothing is written; the conditions show what differs. Neither of the two holds up a deletion or
+/// touches the remote app then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    #[default]
+    Manage,
+    Plan,
+    Observe,
+}
+
 /// Whether an existing app of the same name may be taken over.
 ///
 /// `Never` (default): only an app that this object created. `IfUnowned`: an existing app that no other DatabricksApp

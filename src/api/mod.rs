@@ -26,12 +26,22 @@ pub mod annotation {
     pub const RECONCILE_REQUESTED_AT: &str = "appofapps.dev/reconcile-requested-at";
     /// Deploy the same inputs again. Compared by equality with `status.lastHandledRedeployAt`.
     pub const REDEPLOY_REQUESTED_AT: &str = "appofapps.dev/redeploy-requested-at";
+    /// Stop and start the app once. Compared by equality with `status.lastHandledRestartAt`.
+    pub const RESTART_REQUESTED_AT: &str = "appofapps.dev/restart-requested-at";
+    /// `Running` or `Stopped`: overrides `spec.lifecycle.state` alone; everything else goes on.
+    pub const RUN_STATE: &str = "appofapps.dev/run-state";
     /// `"true"`: write nothing to this object's remote side until it is removed. Deletion goes on.
     pub const PAUSED: &str = "appofapps.dev/paused";
     /// Quotes the digest of the prune that a parent reports, to let it happen.
     pub const CONFIRM_PRUNE: &str = "appofapps.dev/confirm-prune";
     /// Quotes the object's uid: give up on a remote side that cannot be reached any more.
     pub const FORCE_DELETE: &str = "appofapps.dev/force-delete";
+    /// Where GitOps tools write the Git revision of what they applied; only read, for the audit record.
+    pub const GIT_REVISION: &[&str] = &[
+        "argocd.argoproj.io/revision",
+        "kustomize.toolkit.fluxcd.io/revision",
+        "appofapps.dev/git-revision",
+    ];
     /// Written on a child: sha256 of its rendered metadata and spec.
     pub const REVISION: &str = "appofapps.dev/revision";
     /// Written on a child: sha256 of what the last apply carried.

@@ -124,6 +124,12 @@ reasons! {
     Paused,
     /// `spec.suspend` holds the object; set it to false to go on.
     SuspendedBySpec,
+    /// `management.mode` lets nothing be written, and something differs; see `status.pendingChanges`.
+    ReadOnly,
+    /// The workspace is frozen by its `freeze`; nothing is written until that ends.
+    Frozen,
+    /// The annotation `appofapps.dev/run-state` overrides the run state of the spec; remove it to go back.
+    RunStateOverridden,
     /// The spec holds something that cannot be carried out; the message names the field.
     InvalidSpec,
     /// A field that cannot change after creation was changed; put it back, or delete and create the object.
@@ -142,6 +148,28 @@ reasons! {
     UpdateFailed,
     /// The deployment failed; the message holds the service's words. Mend the source, or ask for a redeploy.
     DeploymentFailed,
+    /// The deployment, or the start before it, takes longer than `deployment.deadline`; look at the app's logs.
+    DeadlineExceeded,
+    /// The app crashed with new code and runs the code before it; change the source, or ask for a redeploy.
+    RolledBack,
+    /// The app crashed, and no earlier deployment is left to go back to.
+    RollbackUnavailable,
+    /// A deployment would take variables away that nobody listed; list them, or set `env: []`.
+    EnvWouldBeLost,
+    /// Files of the source changed; the folder has to come to rest before they are deployed.
+    SourceMoving,
+    /// The source's files cannot be deployed: too large, too many, or of a kind that is refused; the message names one.
+    SourceRefused,
+    /// A Secret or ConfigMap that the spec names, or a key in it, is missing.
+    ReferenceMissing,
+    /// The service refused a file or a folder of the source; the message holds its words.
+    UploadRefused,
+    /// The service refused the Git credential; the message holds its words.
+    CredentialRefused,
+    /// The service refused to give the app's service principal back a grant on a resource.
+    RestoreRefused,
+    /// Grants differ from those declared, and the mode only observes.
+    GrantsDiffer,
     /// The service refused to deploy; the message holds its words.
     DeploymentRefused,
     /// The service refused to start the app; the message holds its words.

@@ -71,6 +71,33 @@ pub struct DatabricksWorkspaceSpec {
     /// How often the operator looks.
     #[serde(default)]
     pub observe: Observe,
+    /// Nothing at all is written to the workspace while this is set and not over, deletions included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
+    /// `Report`: apps that no DatabricksApp of this cluster declares are listed in `status.unmanaged`. Default `Ignore`.
+    #[serde(default)]
+    pub unmanaged_apps: UnmanagedApps,
+}
+
+/// Why nothing is written, and until when.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Freeze {
+    /// Shown on every object that it holds, e.g. `release week`.
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: String,
+    /// When it ends by itself, RFC 3339. Default: when this field is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40), extend("format" = "date-time"))]
+    pub until: Option<String>,
+}
+
+/// What is said of apps that nobody declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UnmanagedApps {
+    #[default]
+    Ignore,
+    Report,
 }
 
 /// Ways to prove the operator's identity.
@@ -210,6 +237,13 @@ pub struct WorkspaceDetails {
     /// Counts of the workspace's apps at the last look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<AppCounts>,
+    /// Cloud of the workspace, as its host tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<String>,
+    /// Apps that no DatabricksApp of this cluster declares, by name, with `unmanagedApps: Report`; the first 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub unmanaged: Vec<UnmanagedApp>,
 }
 
 /// Who the operator is in a workspace.
@@ -230,7 +264,27 @@ pub struct AppCounts {
     pub total: i32,
     /// Apps among them that a DatabricksApp of this cluster declares.
     pub managed: i32,
+    /// The others.
+    #[serde(default)]
+    pub unmanaged: i32,
     /// `limits.maxApps`, where set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<i32>,
+}
+
+/// An app that no DatabricksApp of this cluster declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnmanagedApp {
+    /// Name of the app.
+    pub name: String,
+    /// Who created it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub creator: String,
+    /// State of its compute, as the service writes it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state: String,
+    /// When the operator first saw it undeclared, RFC 3339.
+    #[schemars(length(max = 40))]
+    pub since: String,
 }

@@ -2,15 +2,34 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
+mod admission;
 mod crds;
+mod field;
+mod hosts;
+mod input;
+mod output;
+mod render;
 mod role;
 mod run;
+mod validate;
+
+/// Exit code of a command that found something wrong, or failed.
+const PROBLEMS: u8 = 1;
+/// Exit code of a wrong command line (EX_USAGE): clap's own 2 would read as `diff`'s "there are changes".
+const USAGE: u8 = 64;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done, and nothing is wrong
+  1   something is wrong with what was read, or the command failed
+  64  the command line is wrong";
 
 /// Declares, rolls out and repairs Databricks Apps from Git.
 #[derive(Debug, Parser)]
-#[command(name = "databricks-app-operator", version, about)]
+#[command(name = "databricks-app-operator", version, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,35 +38,149 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator against the cluster that KUBECONFIG or the pod's service account names.
+    #[command(after_long_help = "\
+Example:
+  KUBECONFIG=~/.kube/config databricks-app-operator run --listen 127.0.0.1:8080")]
     Run(run::Options),
+    /// Say what the API server and the operator would refuse, without asking either.
+    ///
+    /// Judges schema, CEL rules and unknown fields of every kind, and the children that an AppOfApps would generate. Rules
+    /// about a change say nothing of a manifest: a changed immutable field is seen only by the API server.
+    #[command(after_long_help = format!("\
+Prints FILE:LINE: KIND NAMESPACE/NAME: FIELD: MESSAGE for each problem; with -o json or yaml an object with `findings`,
+empty if all is well.
+
+{EXIT_CODES}
+
+Examples:
+  databricks-app-operator validate -f apps/
+  kustomize build overlays/prod | databricks-app-operator validate -f - -o json"))]
+    Validate(validate::Options),
+    /// Print the apps that an AppOfApps generates, without a cluster.
+    ///
+    /// The functions are the operator's own. An element in error goes to standard error, the others are printed. The
+    /// owner reference is left out unless the AppOfApps comes from a cluster and so has a uid.
+    #[command(after_long_help = format!("\
+Prints YAML documents; with -o json or yaml one v1 List.
+
+{EXIT_CODES}
+
+Examples:
+  databricks-app-operator render -f fleet.yaml
+  databricks-app-operator render -f fleet.yaml -o json | jq '.items[].metadata.name'"))]
+    Render(render::Options),
     /// Print the CustomResourceDefinitions, or write one file each into a folder.
+    #[command(after_long_help = "\
+Example:
+  databricks-app-operator crds | kubectl apply --server-side -f -")]
     Crds {
         /// Folder to write into; it must exist. Default: everything to standard output.
         #[arg(long, value_name = "DIR")]
         output_dir: Option<PathBuf>,
     },
     /// Print the ClusterRole that the operator needs.
+    #[command(after_long_help = "\
+Example:
+  databricks-app-operator role | kubectl apply -f -")]
     Role,
+    /// Print a script that completes this command line in a shell.
+    #[command(after_long_help = "\
+Example:
+  source <(databricks-app-operator completions bash)")]
+    Completions { shell: Shell },
     /// Print name and version.
+    #[command(after_long_help = "\
+Example:
+  databricks-app-operator version")]
     Version,
 }
 
 /// Runs the command line; an error is printed with its causes and gives exit code 1.
 pub fn run() -> ExitCode {
-    let result: Result<(), Box<dyn std::error::Error>> = match Cli::parse().command {
-        Command::Run(options) => run::run(options).map_err(Into::into),
-        Command::Crds { output_dir } => crds::run(output_dir.as_deref()).map_err(Into::into),
-        Command::Role => role::run().map_err(Into::into),
-        Command::Version => {
-            println!("databricks-app-operator {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell if that cannot be written either.
+            let _ = error.print();
+            return if error.use_stderr() {
+                USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(cli.command) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            PROBLEMS.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    match command {
+        Command::Run(options) => run::run(options)?,
+        Command::Validate(options) => return Ok(validate::run(options)?),
+        Command::Render(options) => return Ok(render::run(&options)?),
+        Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,
+        Command::Role => role::run()?,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            let name = command.get_name().to_owned();
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            output::write(&script)?;
+        }
+        Command::Version => {
+            println!("databricks-app-operator {}", env!("CARGO_PKG_VERSION"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `1 object`, `2 objects`.
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_long_help() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_long_help().map(ToString::to_string);
+            let example = format!("databricks-app-operator {}", command.get_name());
+            assert!(
+                help.is_some_and(|help| help.contains("Example") && help.contains(&example)),
+                "{} has none",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn every_shell_gets_a_script_that_knows_the_commands() {
+        use clap::ValueEnum;
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "databricks-app-operator",
+                &mut script,
+            );
+            assert!(
+                String::from_utf8_lossy(&script).contains("validate"),
+                "{shell}"
+            );
         }
     }
 }

@@ -45,6 +45,8 @@ fn role() -> Value {
             rule(GROUP, json!(CHILDREN), &["create", "delete"]),
             // Credentials and CA bundles, by GET alone.
             rule("", json!(["secrets", "configmaps"]), &["get"]),
+            // Sources that Flux fetches.
+            rule("source.toolkit.fluxcd.io", json!(["gitrepositories", "ocirepositories", "buckets"]), &["get"]),
             // `allowedNamespaces` by label.
             rule("", json!(["namespaces"]), &["get", "list", "watch"]),
             rule("events.k8s.io", json!(["events"]), &["create", "patch"]),

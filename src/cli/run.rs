@@ -9,13 +9,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::databricks::{HostPattern, HostPolicy, Timeouts, UserAgent};
+use super::hosts::Hosts;
+use crate::databricks::{HostPattern, Timeouts, UserAgent};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
 use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
+use crate::worlds::artifact;
 use crate::worlds::databricks::{HubSettings, namespaces};
 
 /// A request to the API server that takes longer is given up; watches have no such limit.
@@ -26,18 +28,17 @@ const GRACE: Duration = Duration::from_secs(25);
 /// Options of `run`. Each can also be given as an environment variable.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Hosts that credentials may be sent to: exact ones or whole zones, e.g. `*.cloud.databricks.com`. Default: the zones
-    /// of Databricks.
+    #[command(flatten)]
+    hosts: Hosts,
+    /// Hosts that Flux artifacts may be fetched from, by http or https: exact ones or whole zones.
     #[arg(
         long,
-        env = "DAO_ALLOWED_HOSTS",
+        env = "DAO_ARTIFACT_HOSTS",
         value_delimiter = ',',
-        value_name = "HOST,…"
+        value_name = "HOST,…",
+        default_values_t = artifact::default_hosts()
     )]
-    allowed_hosts: Vec<HostPattern>,
-    /// Also allow plain http and loopback addresses, as far as --allowed-hosts lists them. For tests only.
-    #[arg(long, env = "DAO_ALLOW_INSECURE_HOSTS")]
-    allow_insecure_hosts: bool,
+    pub artifact_hosts: Vec<HostPattern>,
     /// Address of /metrics, /readyz and /livez.
     #[arg(
         long,
@@ -95,13 +96,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .install_default()
         .ok();
     let clock = Clock::new(options.service_time_scale);
-    let mut host_policy = HostPolicy {
-        allow_insecure: options.allow_insecure_hosts,
-        ..HostPolicy::default()
-    };
-    if !options.allowed_hosts.is_empty() {
-        host_policy.allowed = options.allowed_hosts;
-    }
+    let host_policy = options.hosts.policy();
     if clock.scale() != 1 && !host_policy.only_loopback() {
         return Err(Error::Scale(options.service_time_scale));
     }
@@ -139,6 +134,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
             clock,
             metrics: metrics.clone(),
         },
+        namespace: config.default_namespace.clone(),
+        artifact_hosts: options.artifact_hosts,
         clock,
         events: Events::new(requests, &instance, metrics.clone()),
         metrics,

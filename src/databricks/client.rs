@@ -5,11 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    USER_AGENT,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,7 +17,8 @@ use super::breaker::Breaker;
 use super::classify::{Head, classify, clean};
 use super::credentials::{CredentialSource, SourceError};
 use super::error::Error;
-use super::host::{HostPolicy, is_loopback};
+use super::exchange::{exchange, host_of, http_client};
+use super::host::HostPolicy;
 use super::limit::Limiter;
 use super::retry;
 use super::token::{Bearer, Tokens, Wire};
@@ -27,11 +26,6 @@ use crate::telemetry::metrics::StatusClass;
 use crate::telemetry::{Clock, Metrics};
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-databricks-workspace-id");
-const ORG_ID: HeaderName = HeaderName::from_static("x-databricks-org-id");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// No page of a list comes near; an endless body must not eat the memory.
-const BODY_BYTES: usize = 32 << 20;
-
 /// Everything a connection is made of.
 pub struct ClientSettings {
     /// Scheme, host and port alone
@@ -107,9 +101,9 @@ impl Route {
 
 /// A good answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// `{}` if the body was empty
-    pub body: Value,
+pub struct Answer<T = Value> {
+    /// Of JSON `{}` if the body was empty
+    pub body: T,
     /// Just before the final attempt's bytes went out, after the limiter
     pub sent: Instant,
     pub answered: Instant,
@@ -119,7 +113,7 @@ pub struct Answer {
     route: &'static str,
 }
 
-impl Answer {
+impl Answer<Value> {
     /// The body as `T`; the error says where it differs from what was expected.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_path_to_error::deserialize(&self.body).map_err(|error| Error::Decode {
@@ -149,11 +143,22 @@ struct Inner {
     metrics: Metrics,
 }
 
-struct Call<'a> {
+/// What a call sends.
+#[derive(Clone, Copy)]
+enum Body<'a> {
+    None,
+    Json(&'a Value),
+    Bytes(&'a Bytes),
+}
+
+struct Call<'a, T> {
     route: Route,
     method: Method,
     url: Url,
-    body: Option<&'a Value>,
+    body: Body<'a>,
+    accept: &'static str,
+    /// From an answer to its body or its meaning
+    read: fn(&Head, Vec<u8>) -> Result<T, Error>,
 }
 
 impl Client {
@@ -227,18 +232,56 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, Error> {
+        let url = self.url(path, query);
+        let body = body.map_or(Body::None, Body::Json);
+        self.inner.call(&Call::json(route, method, url, body)).await
+    }
+
+    /// As [`Client::send`], for a body that goes out as it is.
+    pub async fn send_bytes(
+        &self,
+        route: Route,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Bytes,
+    ) -> Result<Answer, Error> {
+        let url = self.url(path, query);
+        let call = Call::json(route, method, url, Body::Bytes(body));
+        self.inner.call(&call).await
+    }
+
+    /// As [`Client::get`], for an answer that is a file's content; errors are classified all the same.
+    pub async fn get_bytes(
+        &self,
+        route: Route,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Answer<Bytes>, Error> {
+        let call = Call {
+            route,
+            method: Method::GET,
+            url: self.url(path, query),
+            body: Body::None,
+            accept: "*/*",
+            read: |head, bytes| {
+                if head.status < 300 {
+                    return Ok(bytes.into());
+                }
+                // What is no success is an error, whatever its body.
+                classify(head, &bytes).map(|_| Bytes::new())
+            },
+        };
+        self.inner.call(&call).await
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.inner.host.clone();
         url.set_path(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let call = Call {
-            route,
-            method,
-            url,
-            body,
-        };
-        self.inner.call(&call).await
+        url
     }
 
     /// Reads the credentials again. `Ok(true)`: they changed, and the next call uses the new ones. On an error the
@@ -261,8 +304,21 @@ impl fmt::Debug for Client {
     }
 }
 
+impl<'a> Call<'a, Value> {
+    fn json(route: Route, method: Method, url: Url, body: Body<'a>) -> Self {
+        Self {
+            route,
+            method,
+            url,
+            body,
+            accept: "application/json",
+            read: |head, bytes| classify(head, &bytes),
+        }
+    }
+}
+
 impl Inner {
-    async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
+    async fn call<T>(&self, call: &Call<'_, T>) -> Result<Answer<T>, Error> {
         let started = Instant::now();
         let mut attempt = 1;
         let mut renewed: Option<Arc<Bearer>> = None;
@@ -321,21 +377,24 @@ impl Inner {
         }
     }
 
-    async fn attempt(&self, call: &Call<'_>, bearer: &Bearer) -> Result<Answer, Error> {
+    async fn attempt<T>(&self, call: &Call<'_, T>, bearer: &Bearer) -> Result<Answer<T>, Error> {
         let mut request = self
             .http
             .request(call.method.clone(), call.url.clone())
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, call.accept)
             .header(AUTHORIZATION, bearer.header.clone())
             .header(USER_AGENT, self.user_agent.header(bearer.auth_label))
             .timeout(self.timeouts.total);
         if let Some(id) = &self.workspace_id {
             request = request.header(WORKSPACE_ID, id.clone());
         }
-        if let Some(body) = call.body {
-            request = request.json(body);
-        }
+        request = match call.body {
+            Body::None => request.header(CONTENT_TYPE, "application/json"),
+            Body::Json(body) => request.json(body),
+            Body::Bytes(body) => request
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .body(body.clone()),
+        };
         self.limiter.ready(call.route.priority).await;
         let sent = Instant::now();
         let result = exchange(request, &self.host, self.timeouts.total).await;
@@ -352,7 +411,7 @@ impl Inner {
             answered.saturating_duration_since(sent),
         );
         let (head, bytes) = result?;
-        let body = classify(&head, &bytes)
+        let body = (call.read)(&head, bytes)
             .map_err(|error| error.without(bearer.secret.expose_secret()))?;
         Ok(Answer {
             body,
@@ -395,123 +454,6 @@ fn method_label(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         _ => "other",
     }
-}
-
-fn host_of(url: &Url) -> String {
-    match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (Some(host), None) => host.to_owned(),
-        (None, _) => String::new(),
-    }
-}
-
-fn http_client(
-    host: &Url,
-    ca_bundle: Option<&[u8]>,
-    timeouts: Timeouts,
-) -> Result<reqwest::Client, Error> {
-    // rustls is built without a default provider; whoever installs one first wins.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    let mut builder = reqwest::Client::builder()
-        // A redirect would carry the request, and perhaps its token, to a host nobody judged.
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(timeouts.connect)
-        .pool_idle_timeout(Duration::from_secs(90))
-        .tcp_keepalive(Duration::from_secs(30));
-    if host.host_str().is_some_and(is_loopback) {
-        builder = builder.no_proxy();
-    }
-    let extra = match ca_bundle {
-        Some(pem) => reqwest::Certificate::from_pem_bundle(pem)
-            .map_err(|error| Error::Setup(format!("reading the CA bundle: {}", chain(&error))))?,
-        None => Vec::new(),
-    };
-    if ca_bundle.is_some() && extra.is_empty() {
-        return Err(Error::Setup(
-            "the CA bundle holds no certificate; it must be PEM with BEGIN CERTIFICATE blocks"
-                .to_owned(),
-        ));
-    }
-    builder = if host.scheme() == "http" {
-        // Without TLS the system's authorities don't matter; an image may have none.
-        builder.tls_certs_only(extra)
-    } else {
-        builder.tls_certs_merge(extra)
-    };
-    builder
-        .build()
-        .map_err(|error| Error::Setup(format!("building the HTTP client: {}", chain(&error))))
-}
-
-/// Sends and reads the whole answer.
-pub(super) async fn exchange(
-    request: reqwest::RequestBuilder,
-    host: &Url,
-    total: Duration,
-) -> Result<(Head, Vec<u8>), Error> {
-    let name = host_of(host);
-    let lost = |error: reqwest::Error| {
-        let error = error.without_url();
-        if error.is_timeout() && !error.is_connect() {
-            return Error::Timeout {
-                host: name.clone(),
-                after: total,
-            };
-        }
-        Error::Transport {
-            host: name.clone(),
-            message: clean(&chain(&error), 512),
-            // What could not connect was never sent.
-            ambiguous: !error.is_connect() && !error.is_builder(),
-        }
-    };
-    let mut response = request.send().await.map_err(lost)?;
-    let headers = response.headers();
-    let head = Head {
-        host: name.clone(),
-        status: response.status().as_u16(),
-        content_type: text(headers, &CONTENT_TYPE),
-        location: text(headers, &LOCATION),
-        retry_after: text(headers, &RETRY_AFTER)
-            .and_then(|value| value.trim().parse().ok())
-            .map(Duration::from_secs),
-        request_id: text(headers, &REQUEST_ID).map(|id| clean(&id, 128)),
-        org_id: text(headers, &ORG_ID).map(|id| clean(&id, 64)),
-    };
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
-        if body.len() + chunk.len() > BODY_BYTES {
-            return Err(Error::Transport {
-                host: name,
-                message: format!("the answer exceeds {} MiB", BODY_BYTES >> 20),
-                ambiguous: true,
-            });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((head, body))
-}
-
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
-}
-
-/// reqwest keeps the telling part ("connection refused") in its sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut parts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let text = inner.to_string();
-        if parts.last().is_none_or(|last| !last.contains(&text)) {
-            parts.push(text);
-        }
-        source = inner.source();
-    }
-    parts.join(": ")
 }
 
 #[cfg(test)]

@@ -74,9 +74,11 @@ impl fmt::Display for HostPattern {
 }
 
 impl HostPattern {
-    fn admits(&self, host: &str) -> bool {
+    /// Whether a URL's host is meant; neither letter case nor a dot at the end matters.
+    pub fn admits(&self, host: &Host<&str>) -> bool {
+        let host = normal(host);
         match self {
-            Self::Exact(exact) => exact == host,
+            Self::Exact(exact) => *exact == host,
             // On a label boundary: `evilazuredatabricks.net` is not below `azuredatabricks.net`.
             Self::Below(zone) => host
                 .strip_suffix(zone.as_str())
@@ -127,10 +129,7 @@ impl HostPolicy {
         let Some(host) = url.host() else {
             return refuse("the URL names no host".to_owned());
         };
-        let name = match &host {
-            Host::Domain(name) => plain(name),
-            address => address.to_string(),
-        };
+        let name = normal(&host);
         match url.scheme() {
             "https" => {}
             "http" if self.allow_insecure => {}
@@ -141,7 +140,7 @@ impl HostPolicy {
             }
             other => return refuse(format!("scheme {other:?} is not https")),
         }
-        if !self.allowed.iter().any(|pattern| pattern.admits(&name)) {
+        if !self.allowed.iter().any(|pattern| pattern.admits(&host)) {
             let list: Vec<String> = self.allowed.iter().map(ToString::to_string).collect();
             return refuse(format!(
                 "allowed are {}; correct the host, or have the operator started with it in --allowed-hosts",
@@ -159,6 +158,13 @@ impl HostPolicy {
     /// True if every listed host is this machine, so that nothing real can be reached.
     pub fn only_loopback(&self) -> bool {
         !self.allowed.is_empty() && self.allowed.iter().all(HostPattern::is_loopback)
+    }
+}
+
+fn normal(host: &Host<&str>) -> String {
+    match host {
+        Host::Domain(name) => plain(name),
+        address => address.to_string(),
     }
 }
 

@@ -437,7 +437,7 @@ impl Wire {
     ) -> Result<(super::classify::Head, Vec<u8>), Error> {
         let sent = Instant::now();
         let result =
-            super::client::exchange(request.timeout(self.total), &self.host, self.total).await;
+            super::exchange::exchange(request.timeout(self.total), &self.host, self.total).await;
         let status = match &result {
             Ok((head, _)) => StatusClass::of(head.status),
             Err(Error::Timeout { .. }) => StatusClass::Timeout,

@@ -45,6 +45,18 @@ impl Verdict {
 pub struct Hold {
     pub reason: Reason,
     pub message: String,
+    /// When it ends by itself, if it does.
+    pub until: Option<Timestamp>,
+}
+
+impl Hold {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            until: None,
+        }
+    }
 }
 
 /// The object's conditions after a pass: the verdict's four, and the kind's own aspects.
@@ -193,7 +205,7 @@ mod tests {
         ) {
             let mut conditions = Vec::new();
             for (generation, (verdict, held)) in (1..).zip(passes) {
-                let hold = Hold { reason: Reason::Paused, message: String::new() };
+                let hold = Hold::new(Reason::Paused, "");
                 conditions = super::conditions(&conditions, &verdict, held.then_some(&hold), &[], generation, at());
                 let count = |kind: ConditionType| conditions.iter().filter(|c| c.type_ == kind.name()).count();
                 prop_assert_eq!(count(ConditionType::Ready), 1);
@@ -216,10 +228,7 @@ mod tests {
             message: "runs".into(),
         };
         let before = conditions(&[], &ready, None, &[], 1, at());
-        let hold = Hold {
-            reason: Reason::Paused,
-            message: "paused".into(),
-        };
+        let hold = Hold::new(Reason::Paused, "paused");
         let held = conditions(&before, &Verdict::Keep, Some(&hold), &[], 2, at());
         assert!(is(&held, ConditionType::Ready, "True"));
         assert!(is(&held, ConditionType::Suspended, "True"));

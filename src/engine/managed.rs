@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::events::Note;
-use super::fold::Verdict;
+use super::fold::{Hold, Verdict};
 use super::index::Ref;
 use super::plan::{Fate, Plan, Wish};
+use crate::api::management::Mode;
 use crate::api::status::{Fact, Reason, Status};
 
 /// A failure as the loop treats it, whatever its type was.
@@ -25,6 +26,8 @@ pub struct Trouble {
     pub fate: Fate,
     /// A write that may have been carried out although it failed.
     pub ambiguous: bool,
+    /// The other side's id of the request.
+    pub request_id: Option<String>,
 }
 
 impl Trouble {
@@ -34,6 +37,7 @@ impl Trouble {
             message: message.into(),
             fate,
             ambiguous: false,
+            request_id: None,
         }
     }
 }
@@ -58,6 +62,24 @@ pub struct Inputs<'a, K: Managed> {
     pub wish: Wish,
 }
 
+/// A write that was carried out.
+#[derive(Debug)]
+pub struct Acted<E> {
+    /// What its answer proved.
+    pub effect: E,
+    /// The other side's id of the request.
+    pub request_id: Option<String>,
+}
+
+impl<E> From<E> for Acted<E> {
+    fn from(effect: E) -> Self {
+        Self {
+            effect,
+            request_id: None,
+        }
+    }
+}
+
 /// Everything a report is made of. The parts that a pass did not come to are `None` or empty.
 #[derive(Debug)]
 pub struct Outcome<'a, K: Managed> {
@@ -79,6 +101,8 @@ pub struct Outcome<'a, K: Managed> {
     pub changed: bool,
     /// Nothing was acted on, however the plan looks.
     pub held: bool,
+    /// Nothing is ever written for this object, as its mode asks.
+    pub read_only: bool,
 }
 
 /// What a pass found, as the kind sees it.
@@ -91,6 +115,10 @@ pub struct Report<K: Managed> {
     pub details: K::Details,
     /// Worth an event beside those of the conditions' own transitions.
     pub notes: Vec<Note>,
+    /// Somebody's word overrides a part of the spec: shown as Suspended while the object is ready otherwise.
+    pub overridden: Option<Hold>,
+    /// Classes of the fields that somebody else changed and this pass put right.
+    pub repaired: Vec<&'static str>,
 }
 
 /// One kind. `observe` only reads, `act` makes one write, everything else is pure.
@@ -122,6 +150,22 @@ pub trait Managed:
     fn refs(&self) -> Vec<Ref>;
     /// `spec.suspend`, for kinds that have it.
     fn suspended(&self) -> bool;
+    /// Whether anything may be written for this object.
+    fn mode(&self) -> Mode {
+        Mode::Manage
+    }
+    /// Why nothing may be written to this world now, not even for a deletion.
+    fn frozen(_: &Self::World) -> Option<Hold> {
+        None
+    }
+    /// Who the operator is at the other side.
+    fn identity(_: &Self::World) -> String {
+        String::new()
+    }
+    /// Whether what was seen has already all that the step would bring about: a planner's mistake, counted.
+    fn needless(&self, _: &Self::Step, _: &Self::Observed) -> bool {
+        false
+    }
     /// True if nothing outside the object can be its own, so that it may go without a look.
     fn owns_nothing(memory: &Self::Memory) -> bool;
     /// From the references in the spec to what the object acts on.
@@ -152,7 +196,7 @@ pub trait Managed:
         &self,
         step: &Self::Step,
         world: &Self::World,
-    ) -> impl Future<Output = Result<Self::Effect, Trouble>> + Send;
+    ) -> impl Future<Output = Result<Acted<Self::Effect>, Trouble>> + Send;
     /// Pure: from what a pass found to what is said of it.
     fn report(&self, outcome: &Outcome<'_, Self>) -> Report<Self>;
 }

@@ -8,14 +8,16 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::events::{Events, Note, transitions};
-use super::fold::{self, Hold};
+use super::fold::{self, Hold, Verdict};
 use super::grace::Grace;
-use super::managed::{Inputs, Managed, Outcome, Report, Step, Trouble};
+use super::managed::{Acted, Inputs, Managed, Outcome, Report, Step, Trouble};
 use super::plan::{Fate, Plan, Wish};
 use super::store::{Store, newer};
+use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
 use crate::api::{FINALIZER, annotation};
+use crate::telemetry::audit::{self, AuditResult};
 use crate::telemetry::metrics::PassResult;
 use crate::telemetry::{Clock, Metrics};
 
@@ -53,6 +55,8 @@ struct Pass<K: Managed> {
     plan: Plan<K::Step>,
     done: Vec<(K::Step, K::Effect)>,
     trouble: Option<Trouble>,
+    /// Why nothing was written.
+    hold: Option<Hold>,
 }
 
 /// Everything that passes over objects of one kind share.
@@ -125,37 +129,41 @@ impl<K: Managed> Reconciler<K> {
             self.forget(uid);
             return gone;
         }
-        if deleting && K::owns_nothing(&known.status.memory) {
+        let read_only = object.mode() != Mode::Manage;
+        if deleting && (read_only || K::owns_nothing(&known.status.memory)) {
             self.store.remove_finalizer(object).await?;
             self.forget(uid);
             return gone;
         }
         let hold = hold(object).filter(|_| !deleting);
-        if !deleting && !holds_finalizer && hold.is_none() {
+        if read_only && holds_finalizer && !deleting {
+            let removed = self.store.remove_finalizer(object).await?;
+            known.version = removed.or(known.version);
+            known.finalizer = false;
+            self.remember(uid, &known);
+        }
+        if !deleting && !holds_finalizer && hold.is_none() && !read_only {
             known.version = self.store.add_finalizer(object).await?.resource_version();
             known.finalizer = true;
             self.remember(uid, &known);
         }
         let wish = if deleting { Wish::Deleting } else { Wish::Live };
         let at = self.clock.now();
-        let pass = self
-            .act(object, uid, &mut known, wish, hold.is_some(), at)
-            .await?;
+        let pass = self.act(object, uid, &mut known, wish, hold, at).await?;
         if deleting
             && pass.trouble.is_none()
             && pass.seen.is_some()
             && pass.done.is_empty()
             && pass.plan.is_settled()
         {
-            let parting = self.report(object, &known, &pass, wish, None, at);
+            let parting = self.report(object, &known, &pass, wish, at);
             self.store.remove_finalizer(object).await?;
             self.forget(uid);
             self.events.publish(object, &parting.notes).await;
             return gone;
         }
-        let (next, result) = self.next(&pass, &mut known, hold.is_some());
-        self.say(object, &mut known, &pass, wish, hold.as_ref(), at)
-            .await?;
+        let (next, result) = self.next(&pass, &mut known, at);
+        self.say(object, &mut known, &pass, wish, at).await?;
         self.remember(uid, &known);
         Ok((next, result))
     }
@@ -167,7 +175,7 @@ impl<K: Managed> Reconciler<K> {
         uid: &str,
         known: &mut Known<K>,
         wish: Wish,
-        held: bool,
+        hold: Option<Hold>,
         at: Timestamp,
     ) -> Result<Pass<K>, Trouble> {
         let mut pass = Pass {
@@ -175,12 +183,14 @@ impl<K: Managed> Reconciler<K> {
             plan: Plan::default(),
             done: Vec::new(),
             trouble: None,
+            hold,
         };
         let changed = object.meta().generation != Some(known.status.observed_generation);
         let world = match object.open(&self.hub, wish).await {
             Ok(world) => world,
             Err(trouble) => return Ok(self.judged(pass, Some(trouble), known)),
         };
+        pass.hold = pass.hold.or_else(|| K::frozen(&world));
         let seen = match object
             .observe(&known.status.memory, &world, wish, changed)
             .await
@@ -195,9 +205,8 @@ impl<K: Managed> Reconciler<K> {
             scale: self.clock.scale(),
             wish,
         });
-        pass.seen = Some(seen);
         let mut trouble = None;
-        if !held {
+        if pass.hold.is_none() && object.mode() == Mode::Manage {
             for step in &pass.plan.steps {
                 if let Some(memory) = object.ahead(step, &known.status.memory, at) {
                     known.status.memory = memory;
@@ -205,8 +214,13 @@ impl<K: Managed> Reconciler<K> {
                     self.remember(uid, known);
                 }
                 info!(kind = K::KIND, object = %name_of(object), %step, "acting");
-                match object.act(step, &world).await {
-                    Ok(effect) => {
+                if object.needless(step, &seen) {
+                    self.metrics.write_without_difference(K::KIND);
+                }
+                let answer = object.act(step, &world).await;
+                self.audit(object, step, &K::identity(&world), &answer);
+                match answer {
+                    Ok(Acted { effect, .. }) => {
                         self.metrics.write(K::KIND, step.verb());
                         pass.done.push((step.clone(), effect));
                     }
@@ -218,7 +232,49 @@ impl<K: Managed> Reconciler<K> {
                 }
             }
         }
+        pass.seen = Some(seen);
         Ok(self.judged(pass, trouble, known))
+    }
+
+    /// One record for every remote write, whatever came of it.
+    fn audit(
+        &self,
+        object: &K,
+        step: &K::Step,
+        identity: &str,
+        answer: &Result<Acted<K::Effect>, Trouble>,
+    ) {
+        let (result, reason, request_id) = match answer {
+            Ok(acted) => (AuditResult::Accepted, None, acted.request_id.as_deref()),
+            Err(trouble) => {
+                let result = match trouble.ambiguous {
+                    true => AuditResult::Unknown,
+                    false => AuditResult::Refused,
+                };
+                (
+                    result,
+                    Some(trouble.reason.name()),
+                    trouble.request_id.as_deref(),
+                )
+            }
+        };
+        let record = audit::Record {
+            kind: K::KIND,
+            object: name_of(object).to_string(),
+            uid: object.meta().uid.as_deref().unwrap_or_default(),
+            generation: object.meta().generation.unwrap_or_default(),
+            git_revision: annotation::GIT_REVISION
+                .iter()
+                .find_map(|key| object.annotations().get(*key).or(object.labels().get(*key)))
+                .map(String::as_str),
+            verb: step.verb(),
+            fields: &step.fields(),
+            identity,
+            request_id,
+            result,
+            reason,
+        };
+        audit::record(&self.metrics, &record);
     }
 
     /// The grace for missing references, over the trouble and the plan's refusals alike.
@@ -249,7 +305,6 @@ impl<K: Managed> Reconciler<K> {
         known: &Known<K>,
         pass: &Pass<K>,
         wish: Wish,
-        hold: Option<&Hold>,
         at: Timestamp,
     ) -> Report<K> {
         object.report(&Outcome {
@@ -264,7 +319,8 @@ impl<K: Managed> Reconciler<K> {
             wish,
             first: known.status.observed_generation < 0,
             changed: object.meta().generation != Some(known.status.observed_generation),
-            held: hold.is_some(),
+            held: pass.hold.is_some(),
+            read_only: object.mode() != Mode::Manage,
         })
     }
 
@@ -275,11 +331,16 @@ impl<K: Managed> Reconciler<K> {
         known: &mut Known<K>,
         pass: &Pass<K>,
         wish: Wish,
-        hold: Option<&Hold>,
         at: Timestamp,
     ) -> Result<(), Trouble> {
         let generation = object.meta().generation.unwrap_or_default();
-        let report = self.report(object, known, pass, wish, hold, at);
+        let report = self.report(object, known, pass, wish, at);
+        for field in &report.repaired {
+            self.metrics.drift_repaired(K::KIND, field);
+        }
+        let ready = matches!(report.verdict, Verdict::Ready { .. });
+        let overridden = report.overridden.as_ref().filter(|_| ready);
+        let hold = pass.hold.as_ref().or(overridden);
         let conditions = fold::conditions(
             &known.status.conditions,
             &report.verdict,
@@ -308,14 +369,15 @@ impl<K: Managed> Reconciler<K> {
         &self,
         pass: &Pass<K>,
         known: &mut Known<K>,
-        held: bool,
+        at: Timestamp,
     ) -> (Option<Duration>, PassResult) {
         if let Some(trouble) = &pass.trouble {
             return self.after(trouble.fate, known);
         }
         known.failures = 0;
-        if held {
-            return (None, PassResult::Suspended);
+        if let Some(hold) = &pass.hold {
+            let left = hold.until.map(|until| self.clock.age(at, until));
+            return (left, PassResult::Suspended);
         }
         if !pass.done.is_empty() {
             // What became legal by our own writes is planned at once.
@@ -453,17 +515,15 @@ fn unseen<M: Default, D: Default>() -> Status<M, D> {
 fn hold<K: Managed>(object: &K) -> Option<Hold> {
     let paused = object.annotations().get(annotation::PAUSED);
     if paused.is_some_and(|p| p == "true") {
-        return Some(Hold {
-            reason: Reason::Paused,
-            message: format!(
-                "held by the annotation {}; remove it to go on",
-                annotation::PAUSED
-            ),
-        });
+        let message = format!(
+            "held by the annotation {}; remove it to go on",
+            annotation::PAUSED
+        );
+        return Some(Hold::new(Reason::Paused, message));
     }
-    object.suspended().then(|| Hold {
-        reason: Reason::SuspendedBySpec,
-        message: "held by spec.suspend; set it to false to go on".into(),
+    object.suspended().then(|| {
+        let message = "held by spec.suspend; set it to false to go on";
+        Hold::new(Reason::SuspendedBySpec, message)
     })
 }
 

@@ -48,20 +48,21 @@ impl<K: Managed> Store<K> {
     }
 
     /// Removes our finalizer; the object then goes if nobody else holds it.
-    pub async fn remove_finalizer(&self, object: &K) -> Result<(), Trouble> {
+    /// The object's new version; `None` if it is gone or had none.
+    pub async fn remove_finalizer(&self, object: &K) -> Result<Option<String>, Trouble> {
         // The cache may lag behind a finalizer that was just added.
         let Some(live) = self.live(object).await? else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(at) = live.finalizers().iter().position(|f| f == FINALIZER) else {
-            return Ok(());
+            return Ok(None);
         };
         let path = format!("/metadata/finalizers/{at}");
         let patch = json!([{"op": "test", "path": path, "value": FINALIZER},
                            {"op": "remove", "path": path}]);
         self.patch_metadata(object, patch, "removing the finalizer")
             .await
-            .map(drop)
+            .map(|object| object.resource_version())
     }
 
     async fn patch_metadata(&self, object: &K, mut patch: Value, what: &str) -> Result<K, Trouble> {

@@ -31,6 +31,8 @@ pub struct Child {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Generated {
     pub children: BTreeMap<String, Child>,
+    /// Where each child comes from, by its name: `apps[1]`
+    pub sources: BTreeMap<String, String>,
     /// In the order of the spec
     pub errors: Vec<ElementError>,
     /// Names that elements in error ask for: what exists of them is kept as it is
@@ -199,6 +201,8 @@ fn collect(candidates: Vec<Candidate>, parent: &Parent) -> Generated {
                 });
             }
             (Some(_), None, Ok(child)) => {
+                let source = candidate.element.clone();
+                generated.sources.insert(child.name.clone(), source);
                 generated.children.insert(child.name.clone(), child.clone());
             }
             (name, None, Err(fault)) => {

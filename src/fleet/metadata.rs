@@ -38,9 +38,14 @@ pub(super) fn refused_key(keys: &BTreeMap<String, String>) -> Option<(String, St
     })
 }
 
-/// A DNS subdomain, as the API server wants it.
-pub(super) fn is_name(name: &str) -> bool {
+/// A DNS subdomain, as the API server wants an object's name.
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 253 && name.split('.').all(is_dns_label)
+}
+
+/// A DNS label, as the API server wants a namespace.
+pub fn is_namespace(name: &str) -> bool {
+    name.len() <= 63 && is_dns_label(name)
 }
 
 fn is_dns_label(label: &str) -> bool {
@@ -51,7 +56,8 @@ fn is_dns_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-pub(super) fn is_label_value(value: &str) -> bool {
+/// The value of a label; may be empty.
+pub fn is_label_value(value: &str) -> bool {
     value.is_empty() || is_short_name(value)
 }
 
@@ -65,7 +71,8 @@ fn is_short_name(name: &str) -> bool {
             .all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
 }
 
-fn is_qualified(key: &str) -> bool {
+/// The key of a label or annotation.
+pub fn is_qualified(key: &str) -> bool {
     match key.split_once('/') {
         Some((prefix, name)) => is_name(prefix) && is_short_name(name),
         None => is_short_name(key),

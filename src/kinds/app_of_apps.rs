@@ -20,7 +20,7 @@ use crate::engine::controller::Objects;
 use crate::engine::events::Note;
 use crate::engine::fold::Verdict;
 use crate::engine::index::Ref;
-use crate::engine::managed::{self, Inputs, Managed, Outcome, Report, Trouble};
+use crate::engine::managed::{self, Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Refusal, Wish};
 use crate::fleet::{self, Changes, Generated, Parent};
 use crate::worlds::cluster::{Cluster, view};
@@ -205,7 +205,7 @@ impl Managed for AppOfApps {
         None
     }
 
-    async fn act(&self, step: &Step, world: &World) -> Result<(), Trouble> {
+    async fn act(&self, step: &Step, world: &World) -> Result<Acted<()>, Trouble> {
         let object = |name: &String| ObjectName::new(self.namespace().unwrap_or_default(), name);
         match step {
             Step::Create {
@@ -219,6 +219,7 @@ impl Managed for AppOfApps {
             }
             Step::Orphan { name, uid } => world.cluster.orphan(&object(name), uid).await,
         }
+        .map(Acted::from)
     }
 
     fn report(&self, outcome: &Outcome<'_, Self>) -> Report<Self> {
@@ -244,6 +245,8 @@ impl Managed for AppOfApps {
             memory,
             details,
             notes: notes(outcome),
+            overridden: None,
+            repaired: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::app_of_apps::AppOfApps;
 use crate::api::workspace::DatabricksWorkspace;
+use crate::databricks::HostPattern;
 use crate::engine::controller::{self, Cache, Objects};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
@@ -33,6 +34,10 @@ pub struct Running {
     pub requests: Client,
     pub index: Arc<Index>,
     pub hub: HubSettings,
+    /// The operator's own namespace, where the key for digests lies.
+    pub namespace: String,
+    /// Hosts that Flux artifacts may come from.
+    pub artifact_hosts: Vec<HostPattern>,
     pub clock: Clock,
     pub metrics: Metrics,
     pub events: Events,
@@ -87,7 +92,11 @@ macro_rules! kinds {
 
 kinds! {
     DatabricksWorkspace workspaces 0 => |_running, hub, _caches| hub.clone();
-    DatabricksApp apps 0 => |_running, hub, caches| app::Apps { hub: hub.clone(), objects: caches.apps.clone() };
+    DatabricksApp apps 0 => |running, hub, caches| app::Apps {
+        hub: hub.clone(),
+        objects: caches.apps.clone(),
+        cluster: Arc::new(app::Cluster::new(running.requests.clone(), running.namespace.clone(), running.artifact_hosts.clone())),
+    };
     AppOfApps fleets 200 => |running, _hub, caches| app_of_apps::Fleets {
         cluster: Arc::new(Cluster::new(running.requests.clone(), app::APP, "databricksapps", running.clock)),
         apps: caches.apps.clone(),

@@ -10,17 +10,22 @@ use super::app::APP;
 use super::app::wire::RemoteApp;
 use crate::api::annotation;
 use crate::api::names::ObjectName;
-use crate::api::status::Reason;
+use crate::api::status::{Reason, cut};
 use crate::api::workspace::{
-    AppCounts, DatabricksWorkspace, Identity, WorkspaceDetails, WorkspaceMemory,
+    AppCounts, DatabricksWorkspace, Identity, UnmanagedApp, UnmanagedApps, WorkspaceDetails,
+    WorkspaceMemory,
 };
 use crate::engine::fold::Verdict;
 use crate::engine::index::{Key, Ref};
-use crate::engine::managed::{self, Inputs, Managed, Outcome, Report, Trouble};
+use crate::engine::managed::{self, Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Refusal, Wish};
 use crate::engine::reconcile::name_of;
 use crate::worlds::databricks::{self, Board, Connection, Hub, WORKSPACE};
 
+/// Entries of a list in the status.
+const LISTED: usize = 100;
+/// Longest text of such an entry, in bytes.
+const ENTRY: usize = 256;
 /// Objects named in a message.
 const NAMED: usize = 10;
 /// What wakes the object comes earlier; this only bounds the wait.
@@ -40,6 +45,8 @@ pub struct Observed {
     problem: Option<Trouble>,
     identity: Option<databricks::Identity>,
     apps: Option<AppCounts>,
+    /// Apps that no object declares, by name; none unless they are to be reported.
+    unmanaged: Vec<UnmanagedApp>,
     users: Vec<ObjectName>,
 }
 
@@ -133,6 +140,7 @@ impl Managed for DatabricksWorkspace {
             problem: connection.problem(),
             identity: connection.identity(),
             apps: board.newest_list().map(|_| counts(self, world, &board)),
+            unmanaged: unmanaged(self, world, &board),
             users,
         })
     }
@@ -171,7 +179,7 @@ impl Managed for DatabricksWorkspace {
         match *step {}
     }
 
-    async fn act(&self, step: &NoStep, _: &World) -> Result<NoStep, Trouble> {
+    async fn act(&self, step: &NoStep, _: &World) -> Result<Acted<NoStep>, Trouble> {
         match *step {}
     }
 
@@ -193,6 +201,9 @@ impl Managed for DatabricksWorkspace {
                 }
             }
             details.apps = seen.apps.clone().or(details.apps);
+            if seen.apps.is_some() {
+                details.unmanaged = since(&details.unmanaged, &seen.unmanaged, outcome.at);
+            }
         }
         Report {
             verdict: verdict(outcome),
@@ -200,6 +211,8 @@ impl Managed for DatabricksWorkspace {
             memory,
             details,
             notes: Vec::new(),
+            overridden: None,
+            repaired: Vec::new(),
         }
     }
 }
@@ -235,16 +248,58 @@ fn in_use(users: &[ObjectName]) -> String {
 }
 
 fn counts(workspace: &DatabricksWorkspace, world: &World, board: &Board<RemoteApp>) -> AppCounts {
-    let name = name_of(workspace);
     let names = board.rows(|row| row.name.clone());
-    let declared = |app: &&String| {
-        let shared = Board::<RemoteApp>::reference(&name, app);
-        !world.hub.index.holders(&shared).is_empty()
-    };
+    let declared = names
+        .iter()
+        .filter(|app| is_declared(workspace, world, app));
+    let managed = declared.count();
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     AppCounts {
-        managed: number(names.iter().filter(declared).count()),
+        managed: number(managed),
+        unmanaged: number(names.len() - managed),
         total: number(names.len()),
         limit: workspace.spec.limits.max_apps,
     }
+}
+
+fn is_declared(workspace: &DatabricksWorkspace, world: &World, app: &str) -> bool {
+    let shared = Board::<RemoteApp>::reference(&name_of(workspace), app);
+    !world.hub.index.holders(&shared).is_empty()
+}
+
+/// Apps that no object declares, by name, without the time.
+fn unmanaged(
+    workspace: &DatabricksWorkspace,
+    world: &World,
+    board: &Board<RemoteApp>,
+) -> Vec<UnmanagedApp> {
+    if workspace.spec.unmanaged_apps == UnmanagedApps::Ignore {
+        return Vec::new();
+    }
+    let mut apps = board.rows(|row| UnmanagedApp {
+        name: cut(&row.name, ENTRY),
+        creator: cut(&row.creator, ENTRY),
+        state: cut(&row.compute_state, ENTRY),
+        since: String::new(),
+    });
+    apps.retain(|app| !is_declared(workspace, world, &app.name));
+    apps.sort_by(|a, b| a.name.cmp(&b.name));
+    apps.truncate(LISTED);
+    apps
+}
+
+/// Keeps the time of the first sight. Pure.
+fn since(before: &[UnmanagedApp], now: &[UnmanagedApp], at: Timestamp) -> Vec<UnmanagedApp> {
+    let at = at.round(jiff::Unit::Second).unwrap_or(at).to_string();
+    let known = |app: &UnmanagedApp| {
+        before
+            .iter()
+            .find(|b| b.name == app.name && b.creator == app.creator)
+    };
+    now.iter()
+        .map(|app| UnmanagedApp {
+            since: known(app).map_or_else(|| at.clone(), |known| known.since.clone()),
+            ..app.clone()
+        })
+        .collect()
 }

@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::audit;
 
 /// How log lines are written; they always go to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -30,7 +33,7 @@ pub enum Error {
     Install(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Installs the process-wide subscriber. `filter` uses the `tracing` directive syntax.
+/// Installs the process-wide subscriber. Audit records pass whatever `filter` says; it uses the `tracing` directive syntax.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
     let directives = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
         filter: filter.to_owned(),
@@ -42,7 +45,16 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let registry = tracing_subscriber::registry().with(directives);
+    // Audit records are JSON, and no filter drops them.
+    let audited = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(std::io::stderr)
+        .with_filter(filter_fn(|event| event.target() == audit::TARGET));
+    let others = filter_fn(|event| event.target() != audit::TARGET);
+    let registry = tracing_subscriber::registry().with(audited);
     if json {
         registry
             .with(
@@ -51,7 +63,9 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
                     .flatten_event(true)
                     .with_current_span(true)
                     .with_span_list(false)
-                    .with_writer(std::io::stderr),
+                    .with_writer(std::io::stderr)
+                    .with_filter(directives)
+                    .with_filter(others),
             )
             .try_init()?;
     } else {
@@ -60,7 +74,9 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
                 tracing_subscriber::fmt::layer()
                     .with_ansi(terminal)
                     .with_target(false)
-                    .with_writer(std::io::stderr),
+                    .with_writer(std::io::stderr)
+                    .with_filter(directives)
+                    .with_filter(others),
             )
             .try_init()?;
     }

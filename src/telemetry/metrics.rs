@@ -128,6 +128,12 @@ struct Drift {
     field: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Audited {
+    kind: &'static str,
+    result: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Handle to every metric of the process; cheap to clone.
@@ -149,6 +155,7 @@ struct Inner {
     events: Counter,
     drift: Family<Drift, Counter>,
     writes_without_difference: Family<Kind, Counter>,
+    audited: Family<Audited, Counter>,
     looks: Family<Look, Counter>,
     undecodable: Family<Kind, Counter>,
 }
@@ -237,6 +244,12 @@ impl Metrics {
             "Writes that changed nothing: should stay 0",
             writes_without_difference.clone(),
         );
+        let audited = Family::default();
+        r.register(
+            "audit_records",
+            "Audit records written, by kind and result: one for each remote write",
+            audited.clone(),
+        );
         let looks = Family::default();
         r.register(
             "list_looks",
@@ -263,6 +276,7 @@ impl Metrics {
                 events,
                 drift,
                 writes_without_difference,
+                audited,
                 looks,
                 undecodable,
             }),
@@ -336,6 +350,14 @@ impl Metrics {
         self.inner
             .writes_without_difference
             .get_or_create(&Kind { kind })
+            .inc();
+    }
+
+    /// One audit record was written.
+    pub fn audited(&self, kind: &'static str, result: &'static str) {
+        self.inner
+            .audited
+            .get_or_create(&Audited { kind, result })
             .inc();
     }
 

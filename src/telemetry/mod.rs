@@ -1,5 +1,6 @@
-//! Floor 0: clock, logs and metrics. Imports nothing of ours, so every other module may use it.
+//! Floor 0: clock, logs, audit and metrics. Imports nothing of ours, so every other module may use it.
 
+pub mod audit;
 pub mod clock;
 pub mod logs;
 pub mod metrics;

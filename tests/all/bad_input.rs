@@ -9,7 +9,7 @@ use crate::support::{Scene, Setting, running_app};
 const APP: &str = "DatabricksApp";
 
 /// A running app with some fields of its spec replaced.
-fn with(changes: Value) -> Value {
+pub fn with(changes: Value) -> Value {
     let mut spec = running_app();
     for (field, value) in changes.as_object().unwrap() {
         spec[field] = value.clone();
@@ -388,6 +388,48 @@ async fn a_namespace_that_is_not_admitted_is_refused_at_once_and_admitted_withou
     scene.end().await;
 }
 
+/// Kind, name and spec of objects that no API server takes, and words of the reason.
+pub fn refused_by_the_schema() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+    let two = json!([{"name": "w", "job": {"id": "1", "permission": "CanView"},
+        "sqlWarehouse": {"id": "wh-1", "permission": "CanUse"}}]);
+    let none = json!({"grants": [{"principal": {}, "level": "CanUse"}]});
+    let no_auth = json!({"host": "https://x.cloud.databricks.com", "auth": {}});
+    vec![
+        (APP, "x", running_app(), "set spec.name"),
+        (
+            APP,
+            "sales",
+            with(json!({"name": "Sales_App"})),
+            "spec.name",
+        ),
+        (APP, "sales", with(json!({"schedule": {}})), "schedule"),
+        (
+            APP,
+            "sales",
+            with(json!({"resources": two})),
+            "exactly one of",
+        ),
+        (
+            APP,
+            "sales",
+            with(json!({"permissions": none})),
+            "exactly one of user, group",
+        ),
+        (
+            "DatabricksWorkspace",
+            "w",
+            no_auth,
+            "exactly one of oauth, token",
+        ),
+        (
+            "AppOfApps",
+            "fleet",
+            json!({"apps": [], "generators": []}),
+            "exactly one of them",
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_refuses_what_a_schema_can_say() {
     let Some(scene) = Scene::start("the_api_server_refuses_what_a_schema_can_say").await else {
@@ -397,47 +439,9 @@ async fn the_api_server_refuses_what_a_schema_can_say() {
         let error = scene.try_put(kind, name, spec).await.unwrap_err();
         assert!(error.contains(part), "{part:?} is missing in {error}");
     };
-    refused(APP, "x", running_app(), "set spec.name").await;
-    refused(
-        APP,
-        "sales",
-        with(json!({"name": "Sales_App"})),
-        "spec.name",
-    )
-    .await;
-    refused(APP, "sales", with(json!({"schedule": {}})), "schedule").await;
-    let two = json!([{"name": "w", "job": {"id": "1", "permission": "CanView"},
-        "sqlWarehouse": {"id": "wh-1", "permission": "CanUse"}}]);
-    refused(
-        APP,
-        "sales",
-        with(json!({"resources": two})),
-        "exactly one of",
-    )
-    .await;
-    let none = json!({"grants": [{"principal": {}, "level": "CanUse"}]});
-    refused(
-        APP,
-        "sales",
-        with(json!({"permissions": none})),
-        "exactly one of user, group",
-    )
-    .await;
-    let spec = json!({"host": "https://x.cloud.databricks.com", "auth": {}});
-    refused(
-        "DatabricksWorkspace",
-        "w",
-        spec,
-        "exactly one of oauth, token",
-    )
-    .await;
-    refused(
-        "AppOfApps",
-        "fleet",
-        json!({"apps": [], "generators": []}),
-        "exactly one of them",
-    )
-    .await;
+    for (kind, name, spec, part) in refused_by_the_schema() {
+        refused(kind, name, spec, part).await;
+    }
 
     scene.put(APP, "sales", running_app()).await;
     refused(APP, "sales", with(json!({"name": "other"})), "immutable").await;

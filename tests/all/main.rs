@@ -3,10 +3,14 @@
 
 mod architecture;
 mod bad_input;
+mod command_line;
 mod deletion;
+mod digest_key;
+mod flux_artifact;
 mod in_process;
 mod killed_operator;
 mod lost_answers;
+mod offline_verdicts;
 mod one_app;
 mod outages;
 mod secrets;

@@ -231,7 +231,8 @@ impl Cluster {
             )))?;
         let token = answer.status.map(|status| status.token).unwrap_or_default();
         let path = self.folder.join(format!("{namespace}.{name}.kubeconfig"));
-        credentials::write_kubeconfig(&path, &self.ca(), &self.server(), name, &token)?;
+        // As in a Pod, its own namespace is the default.
+        credentials::write_kubeconfig(&path, &self.ca(), &self.server(), namespace, name, &token)?;
         Ok(path)
     }
 

@@ -523,3 +523,65 @@ fn a_host_with_a_path_and_a_bundle_without_certificates_are_refused() {
             .contains("PEM")
     );
 }
+
+#[tokio::test]
+async fn bytes_go_out_as_they_are_with_the_retries_of_any_write() {
+    let server = MockServer::start().await;
+    let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
+    on_apps(
+        &server,
+        in_turn(vec![refused(), busy, ResponseTemplate::new(200)]),
+    )
+    .await;
+    let client = client(&server, Source::pat("t"));
+    let body = Bytes::from_static(b"\0\xff{not json");
+    let answer = client
+        .send_bytes(
+            APPS,
+            Method::POST,
+            "/api/2.0/apps",
+            &[("overwrite", "true")],
+            &body,
+        )
+        .await
+        .unwrap();
+    assert_eq!(answer.body, json!({}));
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        assert_eq!(request.body, body);
+        assert_eq!(request.headers["content-type"], "application/octet-stream");
+        assert_eq!(request.headers["authorization"], "Bearer t");
+        assert_eq!(request.url.query(), Some("overwrite=true"));
+    }
+}
+
+#[tokio::test]
+async fn a_files_content_is_given_as_it_is_and_a_refusal_stays_typed() {
+    let server = MockServer::start().await;
+    let missing =
+        json!({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": format!("no {CANARY}")});
+    on_apps(
+        &server,
+        in_turn(vec![
+            ResponseTemplate::new(503),
+            ResponseTemplate::new(200).set_body_bytes("<html>\0{"),
+            ResponseTemplate::new(200),
+            ResponseTemplate::new(404).set_body_json(missing),
+            ResponseTemplate::new(302).insert_header("location", "/login"),
+        ]),
+    )
+    .await;
+    let client = client(&server, Source::pat(CANARY));
+    let get = || client.get_bytes(APPS, "/api/2.0/apps", &[]);
+    assert_eq!(get().await.unwrap().body, "<html>\0{");
+    assert_eq!(get().await.unwrap().body, "");
+    let error = get().await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error:?}");
+    assert!(!error.to_string().contains(CANARY), "{error}");
+    let error = get().await.unwrap_err();
+    assert!(
+        matches!(error, Error::NotJson { status: 302, .. }),
+        "{error:?}"
+    );
+}

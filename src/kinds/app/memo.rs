@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::acl::Acl;
+use super::guard::Place;
+use super::looks::Looks;
+use super::observe::Watch;
 use super::plan::{Refused, SourceState};
-use super::wire::Acl;
 use crate::api::status::Reason;
 use crate::engine::plan::{Fate, SLOW};
 use crate::telemetry::Clock;
 use crate::worlds::databricks::Snapshot;
+use crate::worlds::files::SourceFiles;
 
 /// Refusals in a row that may still be a matter of timing.
 const TRIES: u32 = 3;
@@ -26,7 +32,16 @@ const YOUNG: Duration = Duration::from_secs(150);
 #[derive(Default)]
 pub struct Memo {
     inner: Mutex<Inner>,
+    /// Grants on the objects that apps use.
+    pub guards: Looks<Place, Granted>,
+    /// Folders that are watched, by path.
+    pub folders: Looks<String, Watch>,
+    /// Files of Flux artifacts that are not uploaded yet, with the artifact's digest, by source.
+    pub artifacts: Looks<String, (String, SourceFiles)>,
 }
+
+/// The id that an object's grants go by, and the answer of the look at them; `None`: the operator may not look.
+pub type Granted = Option<(String, Value)>;
 
 #[derive(Default)]
 struct Inner {
@@ -39,6 +54,8 @@ struct Inner {
     principals: HashMap<String, Lookup>,
     /// By path.
     sources: HashMap<String, Lookup>,
+    /// By app name.
+    first_sights: HashMap<String, Instant>,
 }
 
 struct Refusal {
@@ -232,6 +249,23 @@ impl Memo {
 
     pub fn principal(&self, key: &str, exists: bool) {
         note(&mut self.lock().principals, key, exists, Instant::now());
+    }
+
+    /// When a pass over the app first ran in this process.
+    pub fn first_sight(&self, app: &str) -> Instant {
+        let mut inner = self.lock();
+        *inner
+            .first_sights
+            .entry(app.to_owned())
+            .or_insert_with(Instant::now)
+    }
+
+    /// The app is gone: so is everything that was known of it.
+    pub fn forget(&self, app: &str) {
+        self.forget_refusals(app);
+        let mut inner = self.lock();
+        inner.first_sights.remove(app);
+        inner.acls.forget(app);
     }
 
     pub fn source_due(&self, path: &str, clock: Clock) -> bool {

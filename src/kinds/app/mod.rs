@@ -6,10 +6,15 @@
 //! memory, memo ─┘  (pure)                                     (pure)
 //! ```
 
+pub mod acl;
 pub mod act;
 pub mod claim;
-pub mod digest;
+pub mod code;
+pub mod fields;
+pub mod guard;
+pub mod looks;
 pub mod memo;
+pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod report;
@@ -22,14 +27,20 @@ mod tests;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Client, ResourceExt};
+use tokio::sync::OnceCell;
 
+use crate::api::management::Mode;
 use crate::api::status::Reason;
+use crate::databricks::HostPattern;
 use crate::engine::controller::Objects;
+use crate::engine::fold::Hold;
 use crate::engine::index::Ref;
-use crate::engine::managed::{Managed, Outcome, Report, Trouble};
+use crate::engine::managed::{Acted, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Wish};
-use crate::worlds::databricks::{Board, Connection, Hub, WORKSPACE};
+use crate::worlds::artifact::Artifacts;
+use crate::worlds::databricks::{Board, Connection, Hub, Opened, WORKSPACE};
+use crate::worlds::keyed::{self, DigestKey};
 use memo::Memo;
 use plan::{Inputs, Observed, Step};
 use spec::{AppDetails, AppMemory, DatabricksApp, InFlight, InFlightStep};
@@ -42,6 +53,33 @@ pub const APP: &str = "DatabricksApp";
 pub struct Apps {
     pub hub: Arc<Hub>,
     pub objects: Objects<DatabricksApp>,
+    pub cluster: Arc<Cluster>,
+}
+
+/// What apps read in the cluster besides their own kinds.
+pub struct Cluster {
+    pub kube: Client,
+    pub artifacts: Artifacts,
+    /// The operator's own namespace.
+    namespace: String,
+    digest_key: OnceCell<DigestKey>,
+}
+
+impl Cluster {
+    pub fn new(kube: Client, namespace: String, artifact_hosts: Vec<HostPattern>) -> Self {
+        Self {
+            artifacts: Artifacts::new(kube.clone(), artifact_hosts),
+            kube,
+            namespace,
+            digest_key: OnceCell::new(),
+        }
+    }
+
+    /// The key that tells whether a Secret value changed; made at the first need.
+    pub async fn digest_key(&self) -> Result<&DigestKey, keyed::Error> {
+        let open = || DigestKey::open(&self.kube, &self.namespace);
+        self.digest_key.get_or_try_init(open).await
+    }
 }
 
 /// One workspace, as an app acts on it.
@@ -49,6 +87,11 @@ pub struct World {
     pub connection: Arc<Connection>,
     pub board: Arc<Board<RemoteApp>>,
     pub memo: Arc<Memo>,
+    pub cluster: Arc<Cluster>,
+    /// Why nothing may be written.
+    pub freeze: Option<Hold>,
+    /// Most apps the workspace may hold.
+    pub max_apps: Option<usize>,
     /// `None` before the first successful probe.
     pub identity: Option<String>,
     /// Everyone who declares the same remote name, this object among them.
@@ -75,12 +118,32 @@ impl Managed for DatabricksApp {
         ]
     }
 
+    fn mode(&self) -> Mode {
+        self.management().mode
+    }
+
+    fn frozen(world: &World) -> Option<Hold> {
+        world.freeze.clone()
+    }
+
+    fn identity(world: &World) -> String {
+        world.identity.clone().unwrap_or_default()
+    }
+
+    fn needless(&self, step: &Step, seen: &Observed) -> bool {
+        act::needless(step, seen)
+    }
+
     fn suspended(&self) -> bool {
         self.spec.suspend
     }
 
     fn owns_nothing(memory: &AppMemory) -> bool {
-        memory.app.is_none() && memory.in_flight.is_none()
+        let uploads = memory
+            .source
+            .as_ref()
+            .is_some_and(|s| !s.uploads.is_empty());
+        memory.app.is_none() && memory.in_flight.is_none() && !uploads
     }
 
     async fn open(&self, apps: &Apps, wish: Wish) -> Result<World, Trouble> {
@@ -95,7 +158,11 @@ impl Managed for DatabricksApp {
             ));
         }
         let namespace = self.namespace().unwrap_or_default();
-        let connection = apps
+        let Opened {
+            connection,
+            freeze,
+            max_apps,
+        } = apps
             .hub
             .open(&self.spec.workspace_ref, &namespace, wish)
             .await?;
@@ -105,6 +172,9 @@ impl Managed for DatabricksApp {
             memo: connection.memo(),
             identity,
             claimants: self.claimants(apps),
+            cluster: apps.cluster.clone(),
+            freeze,
+            max_apps,
             connection,
         })
     }
@@ -124,33 +194,33 @@ impl Managed for DatabricksApp {
     }
 
     fn ahead(&self, step: &Step, memory: &AppMemory, at: Timestamp) -> Option<AppMemory> {
-        let (step, digest, last_deployment_id) = match step {
-            Step::Create { .. } => (InFlightStep::Create, String::new(), String::new()),
+        let mut in_flight = InFlight {
+            step: InFlightStep::Create,
+            digest: String::new(),
+            last_deployment_id: String::new(),
+            since: at.to_string(),
+        };
+        match step {
+            Step::Create { .. } => {}
+            Step::Stop { restart: true } => in_flight.step = InFlightStep::Restart,
             Step::Deploy {
                 digest,
                 last_deployment_id,
                 ..
-            } => (
-                InFlightStep::Deploy,
-                digest.clone(),
-                last_deployment_id.clone(),
-            ),
-            Step::Grant { .. } | Step::Update { .. } | Step::Start | Step::Stop | Step::Delete => {
-                return None;
+            } => {
+                in_flight.step = InFlightStep::Deploy;
+                in_flight.digest.clone_from(digest);
+                in_flight.last_deployment_id.clone_from(last_deployment_id);
             }
-        };
+            _ => return None,
+        }
         Some(AppMemory {
-            in_flight: Some(InFlight {
-                step,
-                digest,
-                last_deployment_id,
-                since: at.to_string(),
-            }),
+            in_flight: Some(in_flight),
             ..memory.clone()
         })
     }
 
-    async fn act(&self, step: &Step, world: &World) -> Result<act::Effect, Trouble> {
+    async fn act(&self, step: &Step, world: &World) -> Result<Acted<act::Effect>, Trouble> {
         act::act(self, step, world).await
     }
 

@@ -6,173 +6,116 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::plan::{Claim, Inputs, Observed, Step, plan};
+use super::acl::read_acl;
+use super::code::{Code, Origin};
+use super::fields;
+use super::model::{Model, foresee};
+use super::plan::{Claim, Inputs, Observed, Refused, Step, plan};
 use super::spec::{
-    AppMemory, DatabricksApp, DatabricksAppSpec, InFlight, InFlightStep, RecordedApp,
-    RecordedDeployment,
+    AppMemory, DatabricksApp, DatabricksAppSpec, InFlight, InFlightStep, Level, RecordedApp,
 };
-use super::wire::{Acl, RemoteApp, RemoteDeployment, identity_key, read_acl};
-use crate::api::management::{Adopt, Deletion};
+use super::wire::{self, RemoteApp};
+use crate::api::annotation;
+use crate::api::management::Deletion;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
 use crate::engine::managed::Step as _;
-use crate::engine::plan::{Plan, Seen, Wish};
+use crate::engine::plan::{Fate, Plan, Seen, Wish};
 
 const IDENTITY: &str = "operator@example.com";
 const AT: &str = "2026-01-01T00:00:00Z";
 
-/// A service in memory, as the contract describes it; every transition ends when the clock advances.
+/// The model of the service, and what a pass over it sees.
 #[derive(Clone, Debug)]
-struct Model {
-    app: Option<RemoteApp>,
-    acl: Acl,
-    memory: AppMemory,
-    ids: u32,
+struct Bench {
+    model: Model,
+    seen: Observed,
 }
 
-impl Model {
-    fn empty() -> Self {
+fn at() -> Timestamp {
+    AT.parse().unwrap()
+}
+
+/// What a pass that looked at everything knows of the code.
+fn code(app: &DatabricksApp) -> Option<Code> {
+    let source = app.spec.source.as_ref()?;
+    Some(Code::at(match (&source.git, &source.workspace) {
+        (Some(git), _) => Origin::Git(wire::git_source(git)),
+        (_, workspace) => Origin::Folder(workspace.as_ref()?.path.clone()),
+    }))
+}
+
+impl Bench {
+    fn with(app: &DatabricksApp, remote: Option<RemoteApp>) -> Self {
+        let seen = Observed {
+            app: Seen::Looked(remote),
+            acl: Seen::Looked(BTreeMap::new()),
+            code: Seen::Looked(code(app)),
+            ..Observed::nothing(IDENTITY)
+        };
         Self {
-            app: None,
-            acl: Acl::new(),
-            memory: AppMemory::default(),
-            ids: 0,
+            model: Model::new(&seen, &AppMemory::default()),
+            seen,
         }
+    }
+
+    fn empty(app: &DatabricksApp) -> Self {
+        Self::with(app, None)
+    }
+
+    /// Decides on the model as it is now.
+    fn decide<T>(
+        &self,
+        app: &DatabricksApp,
+        wish: Wish,
+        use_it: impl FnOnce(&Inputs<'_>, Plan<Step>) -> T,
+    ) -> T {
+        let mut seen = self.model.seen(&self.seen, app);
+        seen.code = Seen::Looked(code(app));
+        let inputs = Inputs {
+            seen: &seen,
+            memory: &self.model.memory,
+            at: at(),
+            scale: 1,
+            wish,
+        };
+        let next = plan(app, &inputs);
+        use_it(&inputs, next)
     }
 
     fn plan(&self, app: &DatabricksApp, wish: Wish) -> Plan<Step> {
-        let seen = Observed {
-            app: Seen::Looked(self.app.clone()),
-            acl: Seen::Looked(self.acl.clone()),
-            ..Observed::nothing(IDENTITY)
-        };
-        let at: Timestamp = AT.parse().unwrap();
-        plan(
-            app,
-            &Inputs {
-                seen: &seen,
-                memory: &self.memory,
-                at,
-                scale: 1,
-                wish,
-            },
-        )
+        self.decide(app, wish, |_, plan| plan)
     }
 
-    fn next_id(&mut self) -> String {
-        self.ids += 1;
-        format!("id-{}", self.ids)
+    fn act(&mut self, app: &DatabricksApp, wish: Wish) -> Plan<Step> {
+        let before = self.clone();
+        before.decide(app, wish, |inputs, plan| {
+            self.model.act(app, inputs, &plan);
+            plan
+        })
     }
 
-    fn act(&mut self, spec: &DatabricksApp, step: &Step) {
-        let id = self.next_id();
-        match step {
-            Step::Create { no_compute, body } => {
-                assert!(self.app.is_none(), "created twice");
-                let mut app = RemoteApp::read(body);
-                app.name = spec.remote_name().into();
-                app.id = id.clone();
-                app.creator = IDENTITY.into();
-                app.compute_state = if *no_compute { "STOPPED" } else { "STARTING" }.into();
-                if app.compute_size.is_empty() {
-                    app.compute_size = "MEDIUM".into();
-                }
-                self.app = Some(app);
-                self.acl = [(identity_key(IDENTITY), super::spec::Level::CanManage)].into();
-                self.memory.app = Some(RecordedApp {
-                    id,
-                    ..RecordedApp::default()
-                });
-            }
-            Step::Grant { acl } => self.acl = acl.clone(),
-            Step::Update { fields } => {
-                let app = self.app.as_mut().unwrap();
-                let read = RemoteApp::read(&json!(fields));
-                for field in fields.keys() {
-                    match *field {
-                        "description" => app.description = read.description.clone(),
-                        "compute_size" => app.compute_size = read.compute_size.clone(),
-                        "user_api_scopes" => app.scopes = read.scopes.clone(),
-                        "resources" => app.resources = read.resources.clone(),
-                        other => panic!("the service has no field {other}"),
-                    }
-                }
-            }
-            Step::Start => self.compute("STOPPED", "STARTING"),
-            Step::Stop => {
-                self.compute("ACTIVE", "STOPPING");
-                let app = self.app.as_mut().unwrap();
-                (app.active, app.pending) = (None, None);
-            }
-            Step::Deploy { digest, body, .. } => {
-                let app = self.app.as_mut().unwrap();
-                assert_eq!(app.compute_state, "ACTIVE", "deployed while not active");
-                assert!(app.pending.is_none(), "two deployments in flight");
-                let read = |key: &str| body[key].as_array().cloned().unwrap_or_default();
-                app.pending = Some(RemoteDeployment {
-                    id: id.clone(),
-                    state: "IN_PROGRESS".into(),
-                    source_path: body["source_code_path"].as_str().unwrap().into(),
-                    command: read("command")
-                        .iter()
-                        .map(|c| c.as_str().unwrap().into())
-                        .collect(),
-                    env_names: read("env_vars")
-                        .iter()
-                        .map(|e| e["name"].as_str().unwrap().into())
-                        .collect(),
-                    ..RemoteDeployment::default()
-                });
-                self.memory.deployment = Some(RecordedDeployment {
-                    id,
-                    digest: digest.clone(),
-                    ..RecordedDeployment::default()
-                });
-            }
-            Step::Delete => self.app.as_mut().unwrap().compute_state = "DELETING".into(),
-        }
-    }
-
-    fn compute(&mut self, from: &str, to: &str) {
-        let app = self.app.as_mut().unwrap();
-        assert_eq!(app.compute_state, from);
-        app.compute_state = to.into();
-    }
-
-    fn advance(&mut self) {
-        let Some(app) = &mut self.app else { return };
-        match app.compute_state.as_str() {
-            "STARTING" | "UPDATING" => app.compute_state = "ACTIVE".into(),
-            "STOPPING" => app.compute_state = "STOPPED".into(),
-            "DELETING" => {
-                self.app = None;
-                return;
-            }
-            _ => {}
-        }
-        if let Some(mut pending) = app.pending.take() {
-            pending.state = "SUCCEEDED".into();
-            app.active = Some(pending);
-        }
-    }
-
-    /// Rounds with steps until the plan is settled.
-    fn settle(&mut self, app: &DatabricksApp, wish: Wish) -> Result<usize, Plan<Step>> {
-        let mut rounds = 0;
-        for _ in 0..40 {
-            let next = self.plan(app, wish);
-            if next.is_settled() || !next.refusals.is_empty() {
-                return if next.is_settled() {
-                    Ok(rounds)
+    /// Rounds with steps until the plan is settled, and the verbs of all steps; or what is refused.
+    fn settle(
+        &mut self,
+        app: &DatabricksApp,
+        wish: Wish,
+    ) -> Result<(usize, Vec<&'static str>), Plan<Step>> {
+        let (mut rounds, mut verbs) = (0, Vec::new());
+        for _ in 0..60 {
+            let next = self.act(app, wish);
+            if next.steps.is_empty() && next.wait.is_none() {
+                return if next.refusals.is_empty() {
+                    Ok((rounds, verbs))
                 } else {
                     Err(next)
                 };
             }
             if next.steps.is_empty() {
-                self.advance();
+                self.model.advance();
             } else {
                 rounds += 1;
-                next.steps.iter().for_each(|step| self.act(app, step));
+                verbs.extend(self::verbs(&next));
             }
         }
         panic!("never settles: {:?}", self.plan(app, wish));
@@ -216,28 +159,17 @@ fn strange(name: &str, id: &str) -> RemoteApp {
 
 #[test]
 fn a_new_running_app_takes_one_creation_one_grant_and_one_deployment() {
-    let (spec, mut model) = (full(), Model::empty());
-    let mut writes = Vec::new();
-    for _ in 0..20 {
-        let next = model.plan(&spec, Wish::Live);
-        if next.is_settled() {
-            break;
-        }
-        writes.extend(verbs(&next));
-        next.steps.iter().for_each(|s| model.act(&spec, s));
-        if next.steps.is_empty() {
-            model.advance();
-        }
-    }
-    assert_eq!(writes, ["create", "grant", "deploy"]);
+    let spec = full();
+    let (_, verbs) = Bench::empty(&spec).settle(&spec, Wish::Live).unwrap();
+    assert_eq!(verbs, ["create", "grant", "deploy"]);
 }
 
 #[test]
 fn a_stopped_app_without_source_takes_a_creation_without_compute_and_a_grant() {
     let spec = app(json!({"lifecycle": {"state": "Stopped"},
         "permissions": {"grants": [{"principal": {"group": "users"}, "level": "CanUse"}]}}));
-    let mut model = Model::empty();
-    let first = model.plan(&spec, Wish::Live);
+    let mut bench = Bench::empty(&spec);
+    let first = bench.plan(&spec, Wish::Live);
     assert!(matches!(
         first.steps[..],
         [Step::Create {
@@ -245,126 +177,191 @@ fn a_stopped_app_without_source_takes_a_creation_without_compute_and_a_grant() {
             ..
         }]
     ));
-    assert_eq!(model.settle(&spec, Wish::Live).unwrap(), 2);
+    assert_eq!(
+        bench.settle(&spec, Wish::Live).unwrap().1,
+        ["create", "grant"]
+    );
 }
 
 #[test]
 fn an_app_of_a_strangers_is_never_written_and_never_deleted() {
     let spec = full();
-    let mut model = Model {
-        app: Some(strange("sales", "other")),
-        ..Model::empty()
-    };
-    let refused = model.plan(&spec, Wish::Live);
+    let mut bench = Bench::with(&spec, Some(strange("sales", "other")));
+    let refused = bench.plan(&spec, Wish::Live);
     assert_eq!(refused.refusals[0].reason, Reason::NameConflict);
     assert!(refused.refusals[0].message.contains("stranger@example.com"));
-    assert!(refused.steps.is_empty() && model.plan(&spec, Wish::Deleting).is_settled());
-    model.memory.app = Some(RecordedApp {
+    assert!(refused.steps.is_empty() && bench.plan(&spec, Wish::Deleting).is_settled());
+    bench.model.memory.app = Some(RecordedApp {
         id: "ours".into(),
         ..RecordedApp::default()
     });
-    let replaced = model.plan(&spec, Wish::Live);
+    let replaced = bench.plan(&spec, Wish::Live);
     assert_eq!(replaced.refusals[0].reason, Reason::RemoteReplaced);
-    assert!(replaced.steps.is_empty() && model.plan(&spec, Wish::Deleting).is_settled());
+    assert!(replaced.steps.is_empty() && bench.plan(&spec, Wish::Deleting).is_settled());
+}
+
+fn in_flight(step: InFlightStep, digest: String) -> Option<InFlight> {
+    Some(InFlight {
+        step,
+        digest,
+        last_deployment_id: String::new(),
+        since: AT.into(),
+    })
 }
 
 #[test]
 fn a_lost_answer_to_create_does_not_make_a_stranger_of_our_own_app() {
-    let (spec, mut model) = (full(), Model::empty());
-    let create = model.plan(&spec, Wish::Live).steps.remove(0);
-    model.memory.in_flight = Some(InFlight {
-        step: InFlightStep::Create,
-        digest: String::new(),
-        last_deployment_id: String::new(),
-        since: AT.into(),
-    });
-    model.act(&spec, &create);
-    model.memory.app = None;
-    assert!(model.plan(&spec, Wish::Live).refusals.is_empty());
-    assert_eq!(verbs(&model.plan(&spec, Wish::Live)), ["grant"]);
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.act(&spec, Wish::Live);
+    bench.model.memory = AppMemory {
+        in_flight: in_flight(InFlightStep::Create, String::new()),
+        ..AppMemory::default()
+    };
+    let next = bench.plan(&spec, Wish::Live);
+    assert!(next.refusals.is_empty());
+    assert_eq!(verbs(&next), ["grant"]);
 }
 
 #[test]
 fn a_lost_answer_to_deploy_does_not_deploy_twice() {
-    let (spec, mut model) = (full(), Model::empty());
-    model.settle(&spec, Wish::Live).unwrap();
-    let known = model.memory.deployment.take().unwrap();
-    assert_eq!(verbs(&model.plan(&spec, Wish::Live)), ["deploy"]);
-    model.memory.in_flight = Some(InFlight {
-        step: InFlightStep::Deploy,
-        digest: known.digest,
-        last_deployment_id: String::new(),
-        since: AT.into(),
-    });
-    assert!(model.plan(&spec, Wish::Live).is_settled());
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    let known = bench.model.memory.deployment.as_mut().unwrap();
+    known.id = "older".into();
+    let digest = std::mem::replace(&mut known.digest, "older".into());
+    assert_eq!(verbs(&bench.plan(&spec, Wish::Live)), ["deploy"]);
+    bench.model.memory.in_flight = in_flight(InFlightStep::Deploy, digest);
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
 }
 
 #[test]
 fn a_name_that_is_still_being_deleted_is_waited_for() {
     let mut leaving = strange("sales", "old");
     leaving.compute_state = "DELETING".into();
-    let mut model = Model {
-        app: Some(leaving),
-        ..Model::empty()
-    };
     let spec = full();
-    let waiting = model.plan(&spec, Wish::Live);
+    let mut bench = Bench::with(&spec, Some(leaving));
+    let waiting = bench.plan(&spec, Wish::Live);
     assert_eq!(waiting.wait.unwrap().reason, Reason::WaitingForName);
-    model.settle(&spec, Wish::Live).unwrap();
+    bench.settle(&spec, Wish::Live).unwrap();
 }
 
 #[test]
 fn of_two_objects_that_declare_one_app_the_second_names_the_first() {
     let spec = full();
-    let memory = AppMemory::default();
-    let seen = |deleting| Observed {
-        app: Seen::Looked(None),
-        claim: Claim::Lost {
-            winner: ObjectName::new("a", "first"),
-            deleting,
-        },
-        ..Observed::nothing(IDENTITY)
+    let mut bench = Bench::empty(&spec);
+    let mut lose = |deleting| {
+        let winner = ObjectName::new("a", "first");
+        bench.seen.claim = Claim::Lost { winner, deleting };
+        bench.plan(&spec, Wish::Live)
     };
-    let decide = |seen: &Observed| {
-        let at = AT.parse().unwrap();
-        plan(
-            &spec,
-            &Inputs {
-                seen,
-                memory: &memory,
-                at,
-                scale: 1,
-                wish: Wish::Live,
-            },
-        )
-    };
-    assert!(decide(&seen(false)).refusals[0].message.contains("a/first"));
-    assert_eq!(
-        decide(&seen(true)).wait.unwrap().reason,
-        Reason::WaitingForName
-    );
+    assert!(lose(false).refusals[0].message.contains("a/first"));
+    assert_eq!(lose(true).wait.unwrap().reason, Reason::WaitingForName);
 }
 
 #[test]
 fn drift_is_repaired_with_a_mask_of_what_differs_alone() {
-    let (spec, mut model) = (full(), Model::empty());
-    model.settle(&spec, Wish::Live).unwrap();
-    model.app.as_mut().unwrap().description = "changed".into();
-    let repair = model.plan(&spec, Wish::Live);
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    set(&mut bench, "description", json!("changed"));
+    let repair = bench.plan(&spec, Wish::Live);
     assert_eq!(repair.steps[0].to_string(), "update description");
     assert_eq!(repair.steps.len(), 1);
 }
 
+fn set(bench: &mut Bench, field: &str, value: Value) {
+    let settings = fields::read(&json!({ field: value }));
+    bench.model.app.as_mut().unwrap().settings.extend(settings);
+}
+
+#[test]
+fn drift_that_the_spec_ignores_stays() {
+    let mut spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    set(&mut bench, "description", json!("changed"));
+    spec.spec.management = manage(json!({"ignoreDrift": ["description"]}));
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
+    set(&mut bench, "compute_size", json!("MEDIUM"));
+    assert_eq!(verbs(&bench.plan(&spec, Wish::Live)), ["update"]);
+}
+
+#[test]
+fn a_space_that_differs_is_refused_while_everything_else_goes_on() {
+    let mut spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    spec.spec.space = Some("finance".into());
+    spec.spec.description = Some("New".into());
+    let next = bench.plan(&spec, Wish::Live);
+    assert_eq!(next.steps[0].to_string(), "update description");
+    assert_eq!(next.refusals[0].reason, Reason::ImmutableField);
+    assert!(next.refusals[0].message.contains("spec.space"));
+}
+
+#[test]
+fn a_full_workspace_is_refused_before_the_call() {
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.seen.full = Some("full".into());
+    let next = bench.plan(&spec, Wish::Live);
+    assert!(next.steps.is_empty());
+    assert_eq!(next.refusals[0].reason, Reason::QuotaExceeded);
+}
+
 #[test]
 fn a_strangers_grant_is_removed_although_a_setting_is_refused() {
-    let (spec, mut model) = (full(), Model::empty());
-    model.settle(&spec, Wish::Live).unwrap();
-    model.acl.insert(
-        "user:stranger@example.com".into(),
-        super::spec::Level::CanManage,
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    let stranger = "user:stranger@example.com".to_owned();
+    bench.model.acl.insert(stranger, Level::CanManage);
+    set(&mut bench, "description", json!("changed"));
+    assert_eq!(verbs(&bench.plan(&spec, Wish::Live)), ["grant", "update"]);
+    let update = bench.plan(&spec, Wish::Live).steps.remove(1);
+    let refused = Refused {
+        digest: update.digest(),
+        reason: Reason::UpdateRefused,
+        message: String::new(),
+        fate: Fate::Stalled { recheck: None },
+    };
+    bench.seen.refused.insert("update", refused);
+    let next = bench.plan(&spec, Wish::Live);
+    assert_eq!(
+        (verbs(&next), next.refusals[0].reason),
+        (vec!["grant"], Reason::UpdateRefused)
     );
-    model.app.as_mut().unwrap().description = "changed".into();
-    assert_eq!(verbs(&model.plan(&spec, Wish::Live)), ["grant", "update"]);
+}
+
+#[test]
+fn additive_grants_raise_what_is_missing_and_remove_nobody() {
+    let mut spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    let stranger = "user:stranger@example.com".to_owned();
+    bench.model.acl.insert(stranger.clone(), Level::CanManage);
+    let permissions = |mode: &str, level: &str| {
+        let grants = json!([{"principal": {"group": "users"}, "level": level}]);
+        serde_json::from_value(json!({"mode": mode, "grants": grants})).unwrap()
+    };
+    spec.spec.permissions = Some(permissions("Additive", "CanUse"));
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
+    spec.spec.permissions = Some(permissions("Additive", "CanManage"));
+    let next = bench.plan(&spec, Wish::Live);
+    let Step::Grant {
+        acl,
+        replace: false,
+    } = &next.steps[0]
+    else {
+        panic!("{next:?}");
+    };
+    assert_eq!(acl.keys().collect::<Vec<_>>(), ["group:users"]);
+    bench.settle(&spec, Wish::Live).unwrap();
+    assert_eq!(bench.model.acl.get(&stranger), Some(&Level::CanManage));
+    spec.spec.permissions = Some(permissions("Observe", "CanUse"));
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
 }
 
 #[test]
@@ -375,8 +372,184 @@ fn inherited_grants_and_admins_are_nobodys_drift() {
         {"user_name": "A@x", "all_permissions": [{"permission_level": "CAN_USE", "inherited": false}]}]}));
     assert_eq!(
         acl,
-        BTreeMap::from([("user:a@x".to_owned(), super::spec::Level::CanUse)])
+        BTreeMap::from([("user:a@x".to_owned(), Level::CanUse)])
     );
+}
+
+#[test]
+fn changed_scopes_are_sent_and_take_effect_by_one_stop_and_one_start() {
+    let mut spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    spec.spec.user_authorization = authorization(json!({"scopes": ["sql", "files.files"]}));
+    let (_, verbs) = bench.settle(&spec, Wish::Live).unwrap();
+    assert_eq!(&verbs[..3], ["update", "restart", "start"]);
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
+    spec.spec.user_authorization = authorization(json!({"scopes": [], "restart": "Never"}));
+    assert_eq!(bench.settle(&spec, Wish::Live).unwrap().1, ["update"]);
+}
+
+#[test]
+fn a_restart_under_a_run_state_that_nobody_manages_starts_the_app_again() {
+    let mut spec = full();
+    spec.spec.lifecycle = None;
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    annotate(&mut spec, annotation::RESTART_REQUESTED_AT, "now");
+    let (_, verbs) = bench.settle(&spec, Wish::Live).unwrap();
+    assert_eq!(&verbs[..2], ["restart", "start"]);
+    assert_eq!(bench.model.app.as_ref().unwrap().compute_state, "ACTIVE");
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
+}
+
+fn authorization(value: Value) -> Option<super::spec::UserAuthorization> {
+    Some(serde_json::from_value(value).unwrap())
+}
+
+fn manage(value: Value) -> Option<super::spec::Management> {
+    Some(serde_json::from_value(value).unwrap())
+}
+
+fn annotate(app: &mut DatabricksApp, key: &str, value: &str) {
+    let annotations = app.metadata.annotations.get_or_insert_default();
+    annotations.insert(key.into(), value.into());
+}
+
+#[test]
+fn the_run_state_annotation_overrides_the_spec_alone() {
+    let mut spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    annotate(&mut spec, annotation::RUN_STATE, "Stopped");
+    spec.spec.description = Some("New".into());
+    assert_eq!(
+        bench.settle(&spec, Wish::Live).unwrap().1,
+        ["update", "stop"]
+    );
+    annotate(&mut spec, annotation::RUN_STATE, "nonsense");
+    assert_eq!(bench.settle(&spec, Wish::Live).unwrap().1[0], "start");
+}
+
+#[test]
+fn a_deployment_that_would_take_variables_away_is_refused_until_the_spec_says_so() {
+    let mut spec = app(json!({"source": {"workspace": {"path": "/Workspace/new"}},
+        "management": {"adopt": "Always"}}));
+    let mut remote = strange("sales", "other");
+    remote.active = wire::deployment(
+        &json!({"deployment_id": "d", "source_code_path": "/Workspace/old",
+        "status": {"state": "SUCCEEDED"}, "env_vars": [{"name": "A"}, {"name": "B"}]}),
+    );
+    let bench = Bench::with(&spec, Some(remote));
+    let env = |spec: &mut DatabricksApp, env: Value| {
+        spec.spec.deployment = Some(serde_json::from_value(json!({ "env": env })).unwrap());
+    };
+    assert_eq!(
+        bench.plan(&spec, Wish::Live).refusals[0].reason,
+        Reason::EnvWouldBeLost
+    );
+    env(&mut spec, json!([{"name": "A", "value": "1"}]));
+    let refused = bench.plan(&spec, Wish::Live);
+    assert!(
+        refused.refusals[0].message.contains("variables B,"),
+        "{refused:?}"
+    );
+    env(
+        &mut spec,
+        json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]),
+    );
+    assert_eq!(verbs(&bench.plan(&spec, Wish::Live)), ["deploy"]);
+    env(&mut spec, json!([]));
+    assert_eq!(verbs(&bench.plan(&spec, Wish::Live)), ["deploy"]);
+}
+
+#[test]
+fn what_cannot_be_read_of_an_adopted_app_counts_as_the_same() {
+    let spec = app(
+        json!({"source": {"workspace": {"path": "/Workspace/sales"}},
+        "management": {"adopt": "IfUnowned"}}),
+    );
+    let mut remote = strange("sales", "other");
+    remote.source_path = "/Workspace/sales".into();
+    remote.active = wire::deployment(
+        &json!({"deployment_id": "d", "status": {"state": "SUCCEEDED"},
+        "command": ["run"], "env_vars": [{"name": "A"}]}),
+    );
+    let mut bench = Bench::with(&spec, Some(remote));
+    assert_eq!(bench.settle(&spec, Wish::Live).unwrap().1, [""; 0]);
+    assert_eq!(bench.model.memory.deployment.as_ref().unwrap().id, "d");
+}
+
+#[test]
+fn a_crash_of_new_code_goes_back_to_the_commit_that_ran_until_the_spec_changes() {
+    let source = |commit: &str| {
+        let git = json!({"url": "https://github.com/a/b", "provider": "GitHub", "ref": {"commit": commit}});
+        app(
+            json!({"lifecycle": {"state": "Running"}, "source": {"git": git},
+            "deployment": {"rollback": "OnFailure"}}),
+        )
+    };
+    let (good, bad) = (source("aaaaaaaa"), source("bbbbbbbb"));
+    let mut bench = Bench::empty(&good);
+    bench.settle(&good, Wish::Live).unwrap();
+    bench.model.app.as_mut().unwrap().app_state = "RUNNING".into();
+    bench.act(&good, Wish::Live);
+    assert_eq!(
+        bench
+            .model
+            .memory
+            .deployment
+            .as_ref()
+            .unwrap()
+            .last_good
+            .as_ref()
+            .unwrap()
+            .commit,
+        "aaaaaaaa"
+    );
+    bench.model.app.as_mut().unwrap().app_state.clear();
+    bench.settle(&bad, Wish::Live).unwrap();
+    let crash = |bench: &mut Bench| {
+        let app = bench.model.app.as_mut().unwrap();
+        app.app_state = "CRASHED".into();
+        app.app_message = "exit 1".into();
+    };
+    crash(&mut bench);
+    let refused = bench.settle(&bad, Wish::Live).unwrap_err();
+    assert_eq!(refused.refusals[0].reason, Reason::RolledBack);
+    let active = bench.model.app.as_ref().unwrap().active.as_ref().unwrap();
+    assert_eq!(active.git["commit"], "aaaaaaaa");
+    bench.model.app.as_mut().unwrap().app_state = "RUNNING".into();
+    assert_eq!(
+        bench.settle(&good, Wish::Live).unwrap().1,
+        [""; 0],
+        "the good code runs already"
+    );
+    crash(&mut bench);
+    let crashed = bench.settle(&good, Wish::Live).unwrap_err();
+    assert_eq!(crashed.refusals[0].reason, Reason::RollbackUnavailable);
+}
+
+#[test]
+fn a_deployment_beyond_its_deadline_is_stalled_and_still_looked_at() {
+    let spec = app(json!({"lifecycle": {"state": "Running"},
+        "source": {"workspace": {"path": "/Workspace/sales"}}, "deployment": {"deadline": "5m"}}));
+    let mut bench = Bench::empty(&spec);
+    bench.act(&spec, Wish::Live);
+    bench.act(&spec, Wish::Live);
+    assert_eq!(
+        bench.model.memory.pending_since.as_deref(),
+        Some(at().to_string().as_str())
+    );
+    assert_eq!(
+        bench.plan(&spec, Wish::Live).wait.unwrap().reason,
+        Reason::Starting
+    );
+    bench.model.memory.pending_since = Some("2025-12-31T23:54:59Z".into());
+    let late = bench.plan(&spec, Wish::Live);
+    assert_eq!(late.refusals[0].reason, Reason::DeadlineExceeded);
+    bench.model.advance();
+    bench.settle(&spec, Wish::Live).unwrap();
+    assert_eq!(bench.model.memory.pending_since, None);
 }
 
 #[test]
@@ -386,16 +559,34 @@ fn deletion_orphan_leaves_the_app_alone_and_stop_only_stops_it() {
         (Deletion::Stop, vec!["stop"]),
         (Deletion::Delete, vec!["delete"]),
     ] {
-        let (mut spec, mut model) = (full(), Model::empty());
-        model.settle(&spec, Wish::Live).unwrap();
-        spec.spec.management = Some(super::spec::Management {
-            adopt: Adopt::Never,
-            deletion,
-        });
-        assert_eq!(verbs(&model.plan(&spec, Wish::Deleting)), expected);
-        model.settle(&spec, Wish::Deleting).unwrap();
-        assert_eq!(model.app.is_none(), deletion == Deletion::Delete);
+        let mut spec = full();
+        let mut bench = Bench::empty(&spec);
+        bench.settle(&spec, Wish::Live).unwrap();
+        spec.spec.management = manage(json!({ "deletion": deletion }));
+        assert_eq!(verbs(&bench.plan(&spec, Wish::Deleting)), expected);
+        bench.settle(&spec, Wish::Deleting).unwrap();
+        assert_eq!(bench.model.app.is_none(), deletion == Deletion::Delete);
     }
+}
+
+#[test]
+fn what_would_be_written_is_foreseen_to_the_end_and_shows_no_value_of_a_variable() {
+    let mut spec = full();
+    let env = json!({"env": [{"name": "KEY", "value": "s3cret-value"}]});
+    spec.spec.deployment = Some(serde_json::from_value(env).unwrap());
+    let bench = Bench::empty(&spec);
+    let changes = bench.decide(&spec, Wish::Live, |inputs, _| foresee(&spec, inputs));
+    let steps: std::collections::BTreeSet<&str> = changes.iter().map(|c| c.step.as_str()).collect();
+    assert_eq!(
+        steps.into_iter().collect::<Vec<_>>(),
+        ["create", "deploy", "grant"]
+    );
+    assert!(!format!("{changes:?}").contains("s3cret-value"));
+    assert!(
+        changes
+            .iter()
+            .any(|c| c.field == "compute.size" && c.to == "LARGE")
+    );
 }
 
 prop_compose! {
@@ -403,59 +594,145 @@ prop_compose! {
         compute in prop::sample::select(vec!["ACTIVE", "STOPPED", "STARTING", "STOPPING", "UPDATING", "DELETING"]),
         description in "[a-z]{0,3}",
         size in prop::sample::select(vec!["MEDIUM", "LARGE", "XLARGE"]),
+        instances in any::<Option<(u8, u8)>>(),
+        forward in any::<bool>(),
+        policy in "[a-z]{0,2}",
         scopes in prop::collection::btree_set(prop::sample::select(vec!["sql", "files.files"]), 0..3),
         deployed in any::<Option<bool>>(),
-        stranger in any::<bool>(),
-        recorded in any::<bool>(),
-    ) -> Model {
-        let mut model = Model::empty();
-        let mut app = RemoteApp::read(&json!({"name": "sales", "id": "remote", "creator": IDENTITY,
-            "description": description, "compute_size": size,
-            "user_api_scopes": scopes, "compute_status": {"state": compute}}));
-        let deployment = RemoteDeployment { id: "d".into(), state: "SUCCEEDED".into(), ..RemoteDeployment::default() };
+        crashed in any::<bool>(),
+    ) -> RemoteApp {
+        let mut body = json!({"name": "sales", "id": "remote", "creator": IDENTITY,
+            "description": description, "compute_size": size, "usage_policy_id": policy,
+            "forward_user_access_token": forward,
+            "user_api_scopes": scopes, "compute_status": {"state": compute}});
+        if let Some((min, max)) = instances {
+            body["compute_min_instances"] = json!(min);
+            body["compute_max_instances"] = json!(max);
+        }
+        let deployment = |state: &str| json!({"deployment_id": "d", "status": {"state": state}});
         match deployed {
-            Some(true) => app.active = Some(deployment),
-            Some(false) => app.pending = Some(RemoteDeployment { state: "IN_PROGRESS".into(), ..deployment }),
+            Some(true) => body["active_deployment"] = deployment("SUCCEEDED"),
+            Some(false) => body["pending_deployment"] = deployment("IN_PROGRESS"),
             None => {}
         }
-        if stranger {
-            model.acl.insert("user:stranger@example.com".into(), super::spec::Level::CanManage);
+        if crashed {
+            body["app_status"] = json!({"state": "CRASHED"});
         }
-        if recorded {
-            model.memory.app = Some(RecordedApp { id: "remote".into(), ..RecordedApp::default() });
+        RemoteApp::read(&body)
+    }
+}
+
+prop_compose! {
+    fn spec()(
+        description in prop::option::of("[a-z]{0,3}"),
+        size in prop::option::of(prop::sample::select(vec!["Medium", "Large", "XLarge"])),
+        instances in prop::option::of((1..3_i32, 3..5_i32)),
+        state in prop::option::of(prop::sample::select(vec!["Running", "Stopped"])),
+        source in 0..3_u8,
+        env in prop::option::of(prop::collection::btree_set("[A-C]", 0..3)),
+        mode in prop::sample::select(vec!["Authoritative", "Additive", "Observe"]),
+        grants in prop::option::of(prop::collection::vec(("[a-c]", any::<bool>()), 0..4)),
+        scopes in prop::option::of(prop::collection::btree_set(prop::sample::select(vec!["sql", "files.files"]), 0..3)),
+        forward in any::<Option<bool>>(),
+        never in any::<bool>(),
+        policy in prop::option::of("[a-z]{1,2}"),
+    ) -> DatabricksApp {
+        let mut whole = json!({"management": {"adopt": "Always"}});
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                whole[key] = value;
+            }
+        };
+        put("description", description.map(|d| json!(d)));
+        put("compute", Some(match (size, instances) {
+            (Some(size), Some((min, max))) => json!({"size": size, "minInstances": min, "maxInstances": max}),
+            (Some(size), None) => json!({"size": size}),
+            (None, Some((min, max))) => json!({"minInstances": min, "maxInstances": max}),
+            (None, None) => json!({}),
+        }));
+        put("lifecycle", state.map(|s| json!({"state": s})));
+        put("source", match source {
+            0 => None,
+            1 => Some(json!({"workspace": {"path": "/Workspace/a"}})),
+            _ => Some(json!({"git": {"url": "https://x/y.git", "provider": "GitHub", "ref": {"branch": "main"}}})),
+        });
+        put("deployment", env.map(|env| {
+            let env: Vec<Value> = env.iter().map(|name| json!({"name": name, "value": "v"})).collect();
+            json!({"env": env})
+        }));
+        put("permissions", grants.map(|grants| {
+            let level = |manage| if manage { "CanManage" } else { "CanUse" };
+            let grants: Vec<Value> = grants.iter().map(|(who, manage)| json!({"principal": {"group": who}, "level": level(*manage)})).collect();
+            json!({"mode": mode, "grants": grants})
+        }));
+        let mut user = json!({"restart": if never { "Never" } else { "Auto" }});
+        if let Some(scopes) = scopes {
+            user["scopes"] = json!(scopes);
         }
-        model.app = Some(app);
-        model
+        if let Some(forward) = forward {
+            user["forwardAccessToken"] = json!(forward);
+        }
+        put("userAuthorization", Some(user));
+        put("usagePolicyID", policy.map(|p| json!(p)));
+        app(whole)
     }
 }
 
 proptest! {
     #[test]
-    fn converges_from_any_remote_state_and_stays_settled(mut model in remote_state(), running in any::<Option<bool>>()) {
-        let mut spec = full();
-        spec.spec.management = Some(super::spec::Management { adopt: Adopt::Always, deletion: Deletion::Delete });
-        spec.spec.lifecycle = running.map(|r| super::spec::Lifecycle {
-            state: Some(if r { super::spec::RunState::Running } else { super::spec::RunState::Stopped }),
-        });
-        if model.memory.app.is_none() {
-            model.memory.app = Some(RecordedApp { id: "older".into(), ..RecordedApp::default() });
+    fn converges_from_any_remote_state_stays_settled_and_never_writes_needlessly(
+        spec in spec(), remote in prop::option::of(remote_state()), stranger in any::<bool>(),
+    ) {
+        let mut bench = Bench::with(&spec, remote);
+        if stranger {
+            bench.model.acl.insert("user:stranger@example.com".into(), Level::CanManage);
         }
-        let rounds = model.settle(&spec, Wish::Live);
-        prop_assert!(matches!(rounds, Ok(0..=6)), "{rounds:?}");
-        prop_assert!(model.plan(&spec, Wish::Live).is_settled());
-        model.memory.app = Some(RecordedApp { id: model.app.as_ref().unwrap().id.clone(), ..RecordedApp::default() });
-        prop_assert!(model.settle(&spec, Wish::Deleting).is_ok());
-        prop_assert!(model.app.is_none());
+        let (mut rounds, mut made) = (0, Vec::new());
+        for _ in 0..60 {
+            let crashed = bench.model.app.as_ref().is_some_and(RemoteApp::crashed);
+            let next = bench.decide(&spec, Wish::Live, |inputs, plan| {
+                for step in &plan.steps {
+                    prop_assert!(!super::act::needless(step, inputs.seen), "{step} changes nothing");
+                    prop_assert_ne!(step.verb(), "delete");
+                    if let Step::Update { fields: sent } = step {
+                        let remote = inputs.seen.remote().unwrap();
+                        let differing: Vec<&str> = fields::differences(&spec, &remote.settings).iter().map(|d| d.field.wire).collect();
+                        let alone = |name: &&&str| !differing.contains(*name) && !name.ends_with("_instances");
+                        prop_assert_eq!(sent.keys().filter(alone).count(), 0, "the mask holds more than what differs");
+                    }
+                }
+                Ok(plan)
+            })?;
+            if next.steps.is_empty() && next.wait.is_none() {
+                for refusal in &next.refusals {
+                    prop_assert!(matches!(refusal.reason, Reason::EnvWouldBeLost | Reason::AppCrashed), "{refusal:?}");
+                    prop_assert!(refusal.reason != Reason::AppCrashed || crashed);
+                }
+                break;
+            }
+            rounds += usize::from(!next.steps.is_empty());
+            made.extend(verbs(&next));
+            bench.act(&spec, Wish::Live);
+            if next.steps.is_empty() {
+                bench.model.advance();
+            }
+        }
+        prop_assert!(rounds <= 6, "{rounds} rounds: {made:?}");
+        prop_assert!(bench.act(&spec, Wish::Live).steps.is_empty());
+        prop_assert!(bench.settle(&spec, Wish::Deleting).is_ok());
+        prop_assert!(bench.model.app.is_none());
     }
 
     #[test]
     fn an_answer_of_any_shape_never_panics_and_never_plans_a_delete(text in "\\PC{0,80}", n in any::<i64>()) {
         let shapes = [json!(text), json!(n), json!([n]), json!({"id": n, "name": [text.clone()], "resources": {"a": n},
-            "compute_status": text.clone(), "active_deployment": [n]}), json!({"compute_status": {"state": text}})];
+            "compute_status": text.clone(), "active_deployment": [n], "git_repository": [text.clone()]}),
+            json!({"compute_status": {"state": text}})];
         for shape in shapes {
-            let model = Model { app: Some(RemoteApp::read(&shape)), ..Model::empty() };
+            let spec = full();
+            let bench = Bench::with(&spec, Some(RemoteApp::read(&shape)));
             for wish in [Wish::Live, Wish::Deleting] {
-                prop_assert!(!verbs(&model.plan(&full(), wish)).contains(&"delete"));
+                prop_assert!(!verbs(&bench.plan(&spec, wish)).contains(&"delete"));
             }
         }
     }

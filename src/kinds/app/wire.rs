@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::spec::{AppResource, ComputeSize, DatabricksApp, Grant, Level, Principal};
+use super::fields::{self, Settings};
+use super::spec::{AppResource, DatabricksApp, GitSource, Telemetry};
 use crate::databricks::Route;
 use crate::worlds::databricks::Row;
 
@@ -19,22 +20,30 @@ pub struct RemoteApp {
     pub creator: String,
     /// Who changed it last.
     pub updater: String,
-    pub service_principal_client_id: String,
+    pub service_principal: ServicePrincipal,
     /// Empty when unknown.
     pub compute_state: String,
     pub compute_message: String,
     /// Empty when unknown: lists leave it out.
     pub app_state: String,
     pub app_message: String,
-    pub description: String,
-    pub compute_size: String,
-    pub scopes: BTreeSet<String>,
+    pub settings: Settings,
     pub effective_scopes: BTreeSet<String>,
-    /// By name, as sent: without what only the service adds.
-    pub resources: BTreeMap<String, Value>,
     pub source_path: String,
     pub active: Option<RemoteDeployment>,
     pub pending: Option<RemoteDeployment>,
+    /// Members of the answer that hold something, of those that a list may leave out.
+    pub present: BTreeSet<&'static str>,
+}
+
+/// The identity that an app acts with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServicePrincipal {
+    /// SCIM id.
+    pub id: i64,
+    /// Application id, as grants name it.
+    pub client_id: String,
+    pub name: String,
 }
 
 /// A deployment of a remote app. Values of variables are never readable.
@@ -44,6 +53,9 @@ pub struct RemoteDeployment {
     pub state: String,
     pub message: String,
     pub source_path: String,
+    /// The reference asked for, e.g. `{"branch": "main"}`; `Null` if it is not from Git.
+    pub git: Value,
+    pub resolved_commit: String,
     pub command: Vec<String>,
     pub env_names: BTreeSet<String>,
 }
@@ -52,49 +64,46 @@ impl RemoteDeployment {
     pub fn in_progress(&self) -> bool {
         self.state == "IN_PROGRESS"
     }
+
+    pub fn failed(&self) -> bool {
+        matches!(self.state.as_str(), "FAILED" | "CANCELLED")
+    }
 }
 
 impl RemoteApp {
     /// Reads an `App` of any shape; what is missing stays empty.
     pub fn read(body: &Value) -> Self {
-        let resources = items(body, "resources")
-            .filter_map(|r| Some((r.get("name")?.as_str()?.to_owned(), comparable(r))))
-            .collect();
         Self {
             name: text(body, "name"),
             id: text(body, "id"),
             url: text(body, "url"),
             creator: text(body, "creator"),
             updater: text(body, "updater"),
-            service_principal_client_id: text(body, "service_principal_client_id"),
+            service_principal: ServicePrincipal {
+                id: body
+                    .get("service_principal_id")
+                    .and_then(Value::as_i64)
+                    .unwrap_or_default(),
+                client_id: text(body, "service_principal_client_id"),
+                name: text(body, "service_principal_name"),
+            },
             compute_state: text(&body["compute_status"], "state"),
             compute_message: text(&body["compute_status"], "message"),
             app_state: text(&body["app_status"], "state"),
             app_message: text(&body["app_status"], "message"),
-            description: text(body, "description"),
-            compute_size: text(body, "compute_size"),
-            scopes: texts(body, "user_api_scopes").collect(),
+            settings: fields::read(body),
             effective_scopes: texts(body, "effective_user_api_scopes").collect(),
-            resources,
             source_path: text(body, "default_source_code_path"),
             active: deployment(&body["active_deployment"]),
             pending: deployment(&body["pending_deployment"]),
+            present: fields::present(body),
         }
     }
 
-    /// The app after an update of `fields` that the service carried out at once.
-    pub fn updated(&self, fields: &BTreeMap<&'static str, Value>) -> Self {
-        let changed = Self::read(&json!(fields));
+    /// The app after an update of `changed` that the service carried out at once.
+    pub fn updated(&self, changed: &BTreeMap<&'static str, Value>) -> Self {
         let mut app = self.clone();
-        for field in fields.keys() {
-            match *field {
-                "description" => app.description.clone_from(&changed.description),
-                "compute_size" => app.compute_size.clone_from(&changed.compute_size),
-                "user_api_scopes" => app.scopes.clone_from(&changed.scopes),
-                "resources" => app.resources.clone_from(&changed.resources),
-                _ => {}
-            }
-        }
+        app.settings.extend(fields::read(&json!(changed)));
         app
     }
 
@@ -102,9 +111,33 @@ impl RemoteApp {
     pub fn newest(&self) -> Option<&RemoteDeployment> {
         self.pending.as_ref().or(self.active.as_ref())
     }
+
+    /// A deployment is under way.
+    pub fn deploying(&self) -> bool {
+        let mut shown = [&self.pending, &self.active].into_iter().flatten();
+        shown.any(RemoteDeployment::in_progress)
+    }
+
+    /// State of its process. Where lists leave it out, an app whose deployment succeeded counts as running until a GET
+    /// says otherwise.
+    pub fn running_state(&self) -> &str {
+        let active = self
+            .active
+            .as_ref()
+            .filter(|_| self.compute_state == "ACTIVE");
+        match active {
+            Some(active) if self.app_state.is_empty() && active.state == "SUCCEEDED" => "RUNNING",
+            _ => &self.app_state,
+        }
+    }
+
+    /// Whether its process ended: shown by a GET alone, where lists leave it out.
+    pub fn crashed(&self) -> bool {
+        self.app_state == "CRASHED" && self.compute_state == "ACTIVE" && !self.deploying()
+    }
 }
 
-fn text(value: &Value, key: &str) -> String {
+pub(super) fn text(value: &Value, key: &str) -> String {
     value
         .get(key)
         .and_then(Value::as_str)
@@ -112,7 +145,7 @@ fn text(value: &Value, key: &str) -> String {
         .into()
 }
 
-fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value
         .get(key)
         .and_then(Value::as_array)
@@ -131,6 +164,7 @@ impl Row for RemoteApp {
     const PATH: &'static str = "/api/2.0/apps";
     const ITEMS: &'static str = "apps";
     const ROUTE: Route = Route::list("apps/list");
+    const THIN: &'static [&'static str] = &["app_status"];
 
     fn read(body: &Value) -> Self {
         Self::read(body)
@@ -139,23 +173,82 @@ impl Row for RemoteApp {
     fn name(&self) -> &str {
         &self.name
     }
+
+    fn present(&self) -> &BTreeSet<&'static str> {
+        &self.present
+    }
+
+    fn should_show(&self, field: &'static str) -> bool {
+        field != "app_status" || self.compute_state == "ACTIVE"
+    }
+
+    fn carry(&mut self, field: &'static str, from: &Self) {
+        // What stops loses its process and its deployment by itself; another deployment has a process of its own.
+        let same_run = self.id == from.id
+            && self.compute_state == from.compute_state
+            && self.newest().map(|d| &d.id) == from.newest().map(|d| &d.id);
+        match field {
+            "app_status" if same_run && !self.deploying() => {
+                self.app_state.clone_from(&from.app_state);
+                self.app_message.clone_from(&from.app_message);
+            }
+            "active_deployment"
+                if self.id == from.id
+                    && self.compute_state == "ACTIVE"
+                    && from.compute_state == "ACTIVE" =>
+            {
+                self.active.clone_from(&from.active);
+            }
+            "default_source_code_path" if self.id == from.id => {
+                self.source_path.clone_from(&from.source_path);
+            }
+            setting if self.id == from.id => {
+                if let Some(value) = from.settings.get(setting) {
+                    self.settings.insert(setting, value.clone());
+                }
+            }
+            _ => return,
+        }
+        if from.present.contains(field) {
+            self.present.insert(field);
+        }
+    }
 }
 
 /// Reads an `AppDeployment`; `None` without an id.
 pub fn deployment(value: &Value) -> Option<RemoteDeployment> {
     let id = text(value, "deployment_id");
+    let git = &value["git_source"];
     (!id.is_empty()).then(|| RemoteDeployment {
         id,
         state: text(&value["status"], "state"),
         message: text(&value["status"], "message"),
         source_path: text(value, "source_code_path"),
+        git: git_reference(git),
+        resolved_commit: text(git, "resolved_commit"),
         command: texts(value, "command").collect(),
         env_names: items(value, "env_vars").map(|e| text(e, "name")).collect(),
     })
 }
 
+/// What of a repository is asked for, without what only the service adds.
+fn git_reference(git: &Value) -> Value {
+    let keys = ["branch", "tag", "commit", "source_code_path"];
+    let asked: Map<String, Value> = keys
+        .iter()
+        .map(|key| ((*key).to_owned(), text(git, key)))
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(key, text)| (key, json!(text)))
+        .collect();
+    if asked.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(asked)
+    }
+}
+
 /// A resource as it is compared: without output-only fields and empty strings, Unity Catalog names in lower case.
-fn comparable(resource: &Value) -> Value {
+pub fn comparable(resource: &Value) -> Value {
     let mut resource = resource.clone();
     if let Some(securable) = resource
         .get_mut("uc_securable")
@@ -179,14 +272,6 @@ pub fn same_path(a: &str, b: &str) -> bool {
         path.trim_end_matches('/')
     }
     bare(a) == bare(b)
-}
-
-fn size(size: ComputeSize) -> &'static str {
-    match size {
-        ComputeSize::Medium => "MEDIUM",
-        ComputeSize::Large => "LARGE",
-        ComputeSize::XLarge => "XLARGE",
-    }
 }
 
 /// One resource as the service takes it.
@@ -254,174 +339,36 @@ pub fn resource(resource: &AppResource) -> Value {
     Value::Object(body)
 }
 
-/// The settings that the spec manages, by the service's field names, each with the value it should have.
-pub fn wanted_settings(app: &DatabricksApp) -> BTreeMap<&'static str, Value> {
-    let spec = &app.spec;
-    let mut wanted = BTreeMap::new();
-    if let Some(description) = &spec.description {
-        wanted.insert("description", json!(description));
+/// A repository as the service takes it.
+pub fn git_repository(git: &GitSource) -> Option<Value> {
+    let mut body = json!({"provider": git.provider.wire(), "url": git.url});
+    if git.auto_deploy {
+        body["auto_deploy"] = json!(true);
     }
-    if let Some(wish) = spec.compute.as_ref().and_then(|c| c.size) {
-        wanted.insert("compute_size", json!(size(wish)));
-    }
-    if let Some(scopes) = spec
-        .user_authorization
-        .as_ref()
-        .and_then(|u| u.scopes.as_ref())
-    {
-        wanted.insert("user_api_scopes", json!(scopes));
-    }
-    if let Some(resources) = &spec.resources {
-        wanted.insert("resources", resources.iter().map(resource).collect());
-    }
-    wanted
+    Some(body)
 }
 
-/// Those of the wanted settings that the remote app lacks. A field that the spec does not manage never differs.
-pub fn differing_settings(
-    app: &DatabricksApp,
-    remote: &RemoteApp,
-) -> BTreeMap<&'static str, Value> {
-    let mut wanted = wanted_settings(app);
-    wanted.retain(|field, value| match *field {
-        "description" => value.as_str() != Some(&remote.description),
-        "compute_size" => {
-            !remote.compute_size.is_empty() && value.as_str() != Some(&remote.compute_size)
-        }
-        "user_api_scopes" => {
-            let scopes: BTreeSet<String> = value
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect();
-            scopes != remote.scopes
-        }
-        _ => {
-            let resources: BTreeMap<String, Value> = value
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|r| (text(r, "name"), comparable(r)))
-                .collect();
-            resources != remote.resources
-        }
-    });
-    wanted
-}
-
-/// Direct grants by principal, the highest level each. `service_principal` names are lower case, as users' are.
-pub type Acl = BTreeMap<String, Level>;
-
-/// The key of a principal in an [`Acl`]: users and service principals are compared without regard to case, groups not.
-pub fn principal_key(principal: &Principal) -> String {
-    match principal {
-        Principal {
-            user: Some(user), ..
-        } => format!("user:{}", user.to_lowercase()),
-        Principal {
-            service_principal: Some(id),
-            ..
-        } => format!("sp:{}", id.to_lowercase()),
-        Principal { group, .. } => format!("group:{}", group.as_deref().unwrap_or_default()),
-    }
-}
-
-/// Reads the direct grants of a permissions answer; inherited ones and the group `admins` are nobody's to change.
-pub fn read_acl(body: &Value) -> Acl {
-    let mut acl = Acl::new();
-    for entry in items(body, "access_control_list") {
-        let key = match (
-            text(entry, "user_name"),
-            text(entry, "group_name"),
-            text(entry, "service_principal_name"),
-        ) {
-            (user, _, _) if !user.is_empty() => format!("user:{}", user.to_lowercase()),
-            (_, group, _) if group == "admins" => continue,
-            (_, group, _) if !group.is_empty() => format!("group:{group}"),
-            (_, _, id) if !id.is_empty() => format!("sp:{}", id.to_lowercase()),
-            _ => continue,
-        };
-        let level = items(entry, "all_permissions")
-            .filter(|p| p.get("inherited").and_then(Value::as_bool) != Some(true))
-            .filter_map(|p| match text(p, "permission_level").as_str() {
-                "CAN_MANAGE" => Some(Level::CanManage),
-                "CAN_USE" => Some(Level::CanUse),
-                _ => None,
-            })
-            .max();
-        if let Some(level) = level {
-            let held = acl.entry(key).or_insert(level);
-            *held = level.max(*held);
-        }
-    }
-    acl
-}
-
-/// The grants asked for, the operator's own identity with CAN_MANAGE among them.
-pub fn wanted_acl(grants: &[Grant], identity: &str) -> Acl {
-    let mut acl = Acl::new();
-    for grant in grants {
-        let held = acl
-            .entry(principal_key(&grant.principal))
-            .or_insert(grant.level);
-        *held = grant.level.max(*held);
-    }
-    acl.insert(identity_key(identity), Level::CanManage);
-    acl
-}
-
-/// The key of the operator's own identity: an e-mail address is a user, anything else a service principal.
-pub fn identity_key(identity: &str) -> String {
-    let kind = if identity.contains('@') { "user" } else { "sp" };
-    format!("{kind}:{}", identity.to_lowercase())
-}
-
-/// The body of a PUT of permissions.
-pub fn acl_body(acl: &Acl) -> Value {
-    let entries: Vec<Value> = acl
-        .iter()
-        .map(|(key, level)| {
-            let (kind, name) = key.split_once(':').unwrap_or(("user", key));
-            let field = match kind {
-                "group" => "group_name",
-                "sp" => "service_principal_name",
-                _ => "user_name",
-            };
-            let level = match level {
-                Level::CanUse => "CAN_USE",
-                Level::CanManage => "CAN_MANAGE",
-            };
-            json!({field: name, "permission_level": level})
-        })
-        .collect();
-    json!({ "access_control_list": entries })
-}
-
-/// The body of a deployment.
-pub fn deployment_body(app: &DatabricksApp) -> Value {
-    let mut body = json!({ "mode": "SNAPSHOT" });
-    if let Some(source) = &app.spec.source {
-        body["source_code_path"] = json!(source.workspace.path);
-    }
-    if let Some(deployment) = &app.spec.deployment {
-        if let Some(command) = &deployment.command {
-            body["command"] = json!(command);
-        }
-        if let Some(env) = &deployment.env {
-            body["env_vars"] = env
-                .iter()
-                .map(|e| match &e.value_from {
-                    Some(from) => json!({"name": e.name, "value_from": from.resource}),
-                    None => {
-                        json!({"name": e.name, "value": e.value.as_deref().unwrap_or_default()})
-                    }
-                })
-                .collect();
-        }
+/// What of a repository to deploy, as the service takes it.
+pub fn git_source(git: &GitSource) -> Value {
+    let reference = &git.reference;
+    let mut body = match (&reference.branch, &reference.tag, &reference.commit) {
+        (Some(branch), ..) => json!({ "branch": branch }),
+        (_, Some(tag), _) => json!({ "tag": tag }),
+        (.., commit) => json!({ "commit": commit.as_deref().unwrap_or_default() }),
+    };
+    if let Some(path) = &git.path {
+        body["source_code_path"] = json!(path);
     }
     body
+}
+
+/// Telemetry tables as the service takes them.
+pub fn telemetry(telemetry: &Telemetry) -> Value {
+    json!({"unity_catalog": {
+        "logs_table": telemetry.logs_table,
+        "metrics_table": telemetry.metrics_table,
+        "traces_table": telemetry.traces_table,
+    }})
 }
 
 /// The outcome of the last update, as `GET …/update` shows it: its state and message.
@@ -444,7 +391,7 @@ pub fn update_body(name: &str, fields: &BTreeMap<&'static str, Value>) -> Value 
 pub fn create_body(app: &DatabricksApp) -> Value {
     let mut body = Map::new();
     body.insert("name".into(), json!(app.remote_name()));
-    for (field, value) in wanted_settings(app) {
+    for (field, value) in fields::wanted(app) {
         body.insert(field.into(), value);
     }
     Value::Object(body)

@@ -1,4 +1,5 @@
 //! One snapshot of one kind of rows, and the observer that keeps it: one list an interval serves every object.
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tracing::debug;
 
 use super::connection::{Failed, Shared};
 use super::snapshot::{Look, Snapshot, next_list};
+use super::thin::Thin;
 use super::trouble;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
@@ -19,6 +21,8 @@ use crate::telemetry::metrics::LookResult;
 
 /// Lists that were asked for are at least so far apart, in service time.
 const SPACING: Duration = Duration::from_secs(5);
+/// While things are in transition lists are asked for again and again, and come further apart, up to this.
+const SPACING_LAST: Duration = Duration::from_secs(30);
 /// Rows a page.
 const PAGE_SIZE: &str = "100";
 /// No workspace has so many pages: a service that repeats itself must not hold the observer for ever.
@@ -37,13 +41,23 @@ pub trait Row: Clone + PartialEq + Debug + Send + Sync + 'static {
 
     /// Reads a row of any shape; what is missing stays empty.
     fn read(body: &Value) -> Self;
+    /// Fields that lists are known to leave out.
+    const THIN: &'static [&'static str];
+
     /// Unique in the workspace.
     fn name(&self) -> &str;
+    /// The fields that hold something, of those that a list may leave out.
+    fn present(&self) -> &BTreeSet<&'static str>;
+    /// Whether a thing in this state has that field at all.
+    fn should_show(&self, field: &'static str) -> bool;
+    /// Takes over a field that a list left out, as `from` showed it.
+    fn carry(&mut self, field: &'static str, from: &Self);
 }
 
 /// The rows of one kind in one workspace.
 pub struct Board<R> {
     snapshot: Mutex<Snapshot<R>>,
+    thin: Mutex<Thin<R>>,
     wish: Notify,
     shared: Arc<Shared>,
 }
@@ -53,6 +67,7 @@ impl<R: Row> Board<R> {
     pub(super) fn start(shared: Arc<Shared>, stop: CancellationToken) -> Arc<Self> {
         let board = Arc::new(Self {
             snapshot: Mutex::default(),
+            thin: Mutex::default(),
             wish: Notify::new(),
             shared,
         });
@@ -72,11 +87,15 @@ impl<R: Row> Board<R> {
 
     /// What a GET found that was sent at `sent`.
     pub fn got(&self, name: &str, sent: Instant, row: Option<R>) {
+        self.thin().got(name, sent, row.as_ref());
         self.lock().got(name, sent, row);
     }
 
     /// A write of ours was answered; `proof` is the row as the answer shows it.
     pub fn wrote(&self, name: &str, answered: Instant, proof: Option<R>) {
+        if proof.is_some() {
+            self.thin().got(name, answered, proof.as_ref());
+        }
         self.lock().wrote(name, answered, proof);
     }
 
@@ -102,6 +121,20 @@ impl<R: Row> Board<R> {
         self.lock().newest_list()
     }
 
+    /// Whether lists leave something out, so that only a GET tells.
+    pub fn is_thin(&self) -> bool {
+        self.thin().is_lacking()
+    }
+
+    /// When the name was last seen whole, by a GET or by the answer to a write.
+    pub fn last_live(&self, name: &str) -> Option<Instant> {
+        self.thin().last_live(name)
+    }
+
+    fn thin(&self) -> std::sync::MutexGuard<'_, Thin<R>> {
+        self.thin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot<R>> {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,25 +143,35 @@ impl<R: Row> Board<R> {
         let clock = self.shared.clock;
         let mut last: Option<Instant> = None;
         let mut failures = 0_u32;
+        let mut spacing = SPACING;
         self.shared.identified().await;
         loop {
             // Jitter only lengthens, by at most a tenth.
             let jitter = 1.0 + rand::random::<f64>() / 10.0;
             let interval = clock.wire(self.shared.interval).mul_f64(jitter);
+            let regular = last.map(|last| last + interval);
             loop {
                 // What fails is not asked more often than what works.
                 let wanted = self.lock().wanted().filter(|_| failures == 0);
-                let due = next_list(last, wanted, interval, clock.wire(SPACING), Instant::now());
+                let due = next_list(last, wanted, interval, clock.wire(spacing), Instant::now());
                 tokio::select! {
                     () = tokio::time::sleep_until(due.into()) => break,
                     () = self.wish.notified() => {}
                 }
             }
-            last = Some(Instant::now());
+            let now = Instant::now();
+            let asked_for = regular.is_some_and(|regular| now < regular);
+            spacing = if asked_for {
+                (spacing * 2).min(SPACING_LAST)
+            } else {
+                SPACING
+            };
+            last = Some(now);
             match self.list().await {
-                Ok((sent, rows)) => {
+                Ok((sent, mut rows)) => {
                     failures = 0;
                     last = Some(sent);
+                    self.thin().listed(sent, &mut rows);
                     let touched = self.lock().listed(sent, rows);
                     self.shared.metrics.list_look(LookResult::Complete);
                     self.shared.looked();

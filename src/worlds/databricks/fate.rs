@@ -42,5 +42,7 @@ pub fn trouble(action: &str, error: &Error, refused: Reason, clock: Clock) -> Tr
             SourceReason::Invalid => (Reason::CredentialsMissing, slow),
         },
     };
-    Trouble::new(reason, format!("{action}: {error}"), fate)
+    let mut trouble = Trouble::new(reason, format!("{action}: {error}"), fate);
+    trouble.request_id = error.request_id().map(str::to_owned);
+    trouble
 }

@@ -4,9 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client as Kube, ResourceExt};
+use serde_json::json;
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -14,12 +16,13 @@ use super::connection::{Connection, Parts};
 use super::namespaces::Namespaces;
 use super::secrets::{SecretSource, ca_bundle};
 use super::trouble;
-use crate::api::duration;
 use crate::api::names::{ObjectName, WorkspaceRef};
 use crate::api::status::Reason;
 use crate::api::workspace::{AllowedFrom, DatabricksWorkspace};
+use crate::api::{digest, duration};
 use crate::databricks::{Client, ClientSettings, Error, HostPolicy, Timeouts, UserAgent};
 use crate::engine::controller::{Objects, find};
+use crate::engine::fold::Hold;
 use crate::engine::index::{Index, Key};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW, Wish};
@@ -38,8 +41,18 @@ pub struct HubSettings {
     pub metrics: Metrics,
 }
 
-/// A connection is rebuilt when its Workspace's spec or uid changes.
-type Version = (Option<String>, Option<i64>);
+/// A connection is rebuilt when its Workspace's uid changes, or what of its spec the connection is made of: a freeze must
+/// not cost what is known of the workspace.
+type Version = (Option<String>, String);
+
+/// A connection, and what its Workspace says of its use.
+pub struct Opened {
+    pub connection: Arc<Connection>,
+    /// Why nothing may be written.
+    pub freeze: Option<Hold>,
+    /// Most apps the workspace may hold.
+    pub max_apps: Option<usize>,
+}
 
 /// All connections, by Workspace.
 pub struct Hub {
@@ -75,7 +88,7 @@ impl Hub {
         reference: &WorkspaceRef,
         namespace: &str,
         wish: Wish,
-    ) -> Result<Arc<Connection>, Trouble> {
+    ) -> Result<Opened, Trouble> {
         let name = reference.resolve(namespace);
         let guarded = find(&self.workspaces, &name);
         let Some(workspace) = guarded.as_ref().and_then(|w| w.0.as_ref().ok()) else {
@@ -102,7 +115,15 @@ impl Hub {
             let message = format!("DatabricksWorkspace {name}: {}", problem.message);
             return Err(Trouble::new(problem.reason, message, problem.fate));
         }
-        Ok(connection)
+        Ok(Opened {
+            connection,
+            freeze: freeze(workspace, &name, self.settings.clock.now()),
+            max_apps: workspace
+                .spec
+                .limits
+                .max_apps
+                .and_then(|n| usize::try_from(n).ok()),
+        })
     }
 
     /// Whether the Workspace exists and admits objects of that namespace; what it does not admit has no say.
@@ -158,7 +179,7 @@ impl Hub {
             workspace.namespace().unwrap_or_default(),
             workspace.name_any(),
         );
-        let version = (workspace.uid(), workspace.metadata.generation);
+        let version = (workspace.uid(), made_of(workspace));
         // A deletion raises the generation, and must not cost the credentials in memory.
         let deleting = workspace.metadata.deletion_timestamp.is_some();
         let mut connections = self.connections.lock().await;
@@ -251,4 +272,39 @@ impl Hub {
             metrics: self.settings.metrics.clone(),
         }))
     }
+}
+
+/// Digest of what of a spec the connection is made of.
+fn made_of(workspace: &DatabricksWorkspace) -> String {
+    let spec = &workspace.spec;
+    let limits = &spec.limits;
+    digest::of(&json!([
+        spec.host,
+        spec.workspace_id,
+        spec.auth,
+        spec.tls,
+        spec.observe,
+        [limits.requests_per_second, limits.burst],
+    ]))
+}
+
+/// The freeze, unless it is over.
+fn freeze(workspace: &DatabricksWorkspace, name: &ObjectName, now: Timestamp) -> Option<Hold> {
+    let freeze = workspace.spec.freeze.as_ref()?;
+    let until: Option<Timestamp> = freeze.until.as_ref().and_then(|u| u.parse().ok());
+    if until.is_some_and(|until| until <= now) {
+        return None;
+    }
+    let end = match until {
+        Some(until) => format!("until {until}"),
+        None => "until its spec.freeze is removed".to_owned(),
+    };
+    Some(Hold {
+        reason: Reason::Frozen,
+        message: format!(
+            "DatabricksWorkspace {name} is frozen {end}: {}",
+            freeze.reason
+        ),
+        until,
+    })
 }

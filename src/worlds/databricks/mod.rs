@@ -10,14 +10,16 @@
 mod board;
 mod connection;
 mod fate;
+pub mod folder;
 mod hub;
 pub mod namespaces;
 mod secrets;
 mod snapshot;
+mod thin;
 
 pub use board::{Board, Row};
 pub use connection::{Connection, Identity};
 pub use fate::trouble;
-pub use hub::{Hub, HubSettings, WORKSPACE};
+pub use hub::{Hub, HubSettings, Opened, WORKSPACE};
 pub use namespaces::Namespaces;
 pub use snapshot::{Look, Snapshot, Source};

@@ -1,14 +1,14 @@
-//! Credentials from a Secret, by GET alone: rotation is noticed without a watch, and the operator needs no right to list
-//! Secrets.
+//! Credentials from a Secret: rotation is noticed without a watch.
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::names::{ConfigMapKeyRef, SecretKeyRef};
+use crate::api::names::{ConfigMapKeyRef, ObjectName, SecretKeyRef};
 use crate::api::workspace::Auth;
 use crate::databricks::{CredentialSource, Credentials, SourceError, SourceReason};
+use crate::worlds::secret;
 
 /// Reads what a Workspace's `auth` names, in the Workspace's own namespace.
 pub struct SecretSource {
@@ -45,48 +45,31 @@ impl SecretSource {
     }
 
     async fn value(&self, field: &str, key: &SecretKeyRef) -> Result<SecretString, SourceError> {
-        let place = format!("spec.{field}: Secret {}/{}", self.namespace, key.name);
-        let failed = |reason, why: String| SourceError {
-            reason,
-            message: format!("{place} {why}"),
+        let name = ObjectName::new(&self.namespace, &key.name);
+        let failed = |error: secret::Error| SourceError {
+            reason: reason(&error),
+            message: format!("spec.{field}: {error}"),
         };
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let secret = match api.get_opt(&key.name).await {
-            Ok(Some(secret)) => secret,
-            Ok(None) => {
-                return Err(failed(
-                    SourceReason::Missing,
-                    "does not exist; create it".into(),
-                ));
-            }
-            Err(error) => {
-                return Err(failed(
-                    SourceReason::Unreachable,
-                    format!("cannot be read: {error}"),
-                ));
-            }
-        };
-        let data = secret.data.unwrap_or_default();
-        let Some(value) = data.get(&key.key) else {
-            let keys: Vec<&str> = data.keys().map(String::as_str).collect();
-            let why = format!("has no key {:?}, only [{}]", key.key, keys.join(", "));
-            return Err(failed(SourceReason::KeyMissing, why));
-        };
-        let text = String::from_utf8(value.0.clone()).map_err(|_| {
-            failed(
-                SourceReason::Invalid,
-                format!("key {:?} is no text", key.key),
-            )
-        })?;
+        let held = secret::get(&self.client, &name).await.map_err(failed)?;
+        let text = held.text(&key.key).map_err(failed)?;
         // `kubectl create secret --from-file` keeps the line break at the end of a file.
-        let text = text.trim_end_matches(['\n', '\r']);
+        let text = text.expose_secret().trim_end_matches(['\n', '\r']);
         if text.is_empty() {
-            return Err(failed(
-                SourceReason::Invalid,
-                format!("key {:?} is empty", key.key),
-            ));
+            return Err(SourceError {
+                reason: SourceReason::Invalid,
+                message: format!("spec.{field}: Secret {name}: key {:?} is empty", key.key),
+            });
         }
         Ok(SecretString::from(text))
+    }
+}
+
+fn reason(error: &secret::Error) -> SourceReason {
+    match error {
+        secret::Error::Missing { .. } => SourceReason::Missing,
+        secret::Error::KeyMissing { .. } => SourceReason::KeyMissing,
+        secret::Error::Unreachable { .. } => SourceReason::Unreachable,
+        secret::Error::NoText { .. } => SourceReason::Invalid,
     }
 }
 

@@ -157,6 +157,13 @@ impl<R: Clone + PartialEq> Snapshot<R> {
             .insert(name.to_owned(), Floor { at, live: true });
     }
 
+    /// Nobody speaks for the name any more.
+    pub fn forget(&mut self, name: &str) {
+        self.entries.remove(name);
+        self.floors.remove(name);
+        self.wanted.remove(name);
+    }
+
     fn put(&mut self, name: &str, sent: Instant, row: Option<R>) {
         if self.entries.get(name).is_some_and(|e| e.sent > sent) {
             return;

@@ -200,6 +200,11 @@ impl Stage {
         let shared = Arc::new(Apps {
             hub: hub.clone(),
             objects,
+            cluster: Arc::new(databricks_app_operator::kinds::app::Cluster::new(
+                client.clone(),
+                "operator".into(),
+                Vec::new(),
+            )),
         });
         let events = Events::new(client.clone(), "in-process", metrics.clone());
         let stage = Self {
@@ -222,7 +227,8 @@ impl Stage {
     async fn connection(&self) -> Arc<databricks_app_operator::worlds::databricks::Connection> {
         let reference = serde_json::from_value(json!({"name": "prod"})).unwrap();
         let wish = databricks_app_operator::engine::plan::Wish::Live;
-        self.hub.open(&reference, "team", wish).await.unwrap()
+        let opened = self.hub.open(&reference, "team", wish).await.unwrap();
+        opened.connection
     }
 
     /// The app as the API server holds it; `None` once it is gone.

@@ -101,16 +101,18 @@ pub(super) fn write_kubeconfigs(
             &tokens.controllers,
         ),
     ] {
-        write_kubeconfig(&path, &ca(folder), server, user, token)?;
+        write_kubeconfig(&path, &ca(folder), server, "default", user, token)?;
     }
     Ok(())
 }
 
-/// Writes one kubeconfig that stands alone: the certificate is in it.
+/// Writes one kubeconfig that stands alone: the certificate is in it. Requests that name no namespace are about
+/// `namespace`.
 pub(super) fn write_kubeconfig(
     path: &Path,
     ca: &Path,
     server: &str,
+    namespace: &str,
     user: &str,
     token: &str,
 ) -> Result<(), ClusterError> {
@@ -124,7 +126,7 @@ pub(super) fn write_kubeconfig(
         }}],
         "users": [{"name": user, "user": {"token": token}}],
         "contexts": [{"name": "envtest", "context": {
-            "cluster": "envtest", "user": user, "namespace": "default",
+            "cluster": "envtest", "user": user, "namespace": namespace,
         }}],
         "current-context": "envtest",
     });

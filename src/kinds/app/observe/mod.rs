@@ -1,19 +1,23 @@
 //! What a pass looks at. Reads only, and as few as can be: the shared list serves all apps; a GET confirms drift before a
 //! write, follows an ambiguous error, or reads what no list holds.
-use std::collections::BTreeSet;
+mod access;
+mod code;
+
+pub use code::Watch;
+
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
 use super::World;
 use super::claim::winner;
-use super::digest;
+use super::fields;
 use super::plan::{
     self, Claim, Inputs, Observed, SourceState, Step, UpdateOutcome, needs_confirmation, ownership,
     plan,
 };
-use super::spec::{AppMemory, DatabricksApp};
-use super::wire::{self, Acl, RemoteApp};
+use super::spec::{AppMemory, DatabricksApp, Rollback};
+use super::wire::{self, RemoteApp};
 use crate::api::annotation;
 use crate::api::status::Reason;
 use crate::databricks::{Error, Route};
@@ -59,32 +63,28 @@ pub(super) async fn observe(
         }
     };
     seen.claim = claim(app, world, row.as_ref());
+    seen.full = full(app, world);
     seen.app = Seen::Looked(row);
     seen.refused = world.memo.refusals(name, clock);
-    let draft = |seen: &Observed| -> Plan<Step> {
-        let at = clock.now();
-        let scale = clock.scale();
-        plan(
-            app,
-            &Inputs {
-                seen,
-                memory,
-                at,
-                scale,
-                wish,
-            },
-        )
-    };
-    if source == Source::List && needs_confirmation(app, memory, &draft(&seen), changed, wish) {
+    let time = (clock.now(), clock.scale());
+    if wish == Wish::Live {
+        thin_fields(app, world, &mut seen, source).await?;
+        code::material(app, memory, world, &mut seen).await;
+    }
+    let draft = plan(app, &inputs(&seen, memory, time, wish));
+    if source == Source::List
+        && needs_confirmation(app, &inputs(&seen, memory, time, wish), &draft, changed)
+    {
         seen.app = Seen::Looked(look_live(world, name).await?);
     }
     if wish == Wish::Live && is_ours(app, memory, &seen) {
-        grants(app, world, identity, &mut seen).await;
+        access::grants(app, world, identity, &mut seen).await;
+        access::resources(app, world, &mut seen).await;
         update(app, memory, world, &mut seen).await?;
         deployment(app, memory, world, &mut seen).await?;
         source_path(app, world, memory, &mut seen).await?;
     }
-    let draft = draft(&seen);
+    let draft = plan(app, &inputs(&seen, memory, time, wish));
     settle(app, world, &seen, &draft);
     if let Some(wait) = draft.wait {
         world.board.want(name, wait.poll);
@@ -92,13 +92,81 @@ pub(super) async fn observe(
     Ok(seen)
 }
 
+fn inputs<'a>(
+    seen: &'a Observed,
+    memory: &'a AppMemory,
+    (at, scale): (jiff::Timestamp, u32),
+    wish: Wish,
+) -> Inputs<'a> {
+    Inputs {
+        seen,
+        memory,
+        at,
+        scale,
+        wish,
+    }
+}
+
+/// Why no other app may be created, where the workspace says how many it may hold.
+fn full(app: &DatabricksApp, world: &World) -> Option<String> {
+    let limit = world.max_apps?;
+    let there = world.board.rows(|_| ()).len();
+    (there >= limit).then(|| {
+        format!(
+            "app {}: the workspace holds {there} apps and limits.maxApps of DatabricksWorkspace {} is {limit}; remove one, or raise it",
+            app.remote_name(),
+            app.spec.workspace_ref.name
+        )
+    })
+}
+
+/// What lists leave out is read by a GET of its own each interval; the first one some time after the first sight, so that
+/// a restart costs no burst.
+async fn thin_fields(
+    app: &DatabricksApp,
+    world: &World,
+    seen: &mut Observed,
+    source: Source,
+) -> Result<(), Trouble> {
+    let running = seen
+        .remote()
+        .is_some_and(|r| r.compute_state == "ACTIVE" && !r.deploying());
+    if !running || source == Source::Live || !world.board.is_thin() {
+        return Ok(());
+    }
+    let (name, clock) = (app.remote_name(), world.connection.clock());
+    // Whether new code runs is worth a look of its own where something hangs on it.
+    let rollback = app.spec.deployment.as_ref().map(|d| d.rollback);
+    let unknown = seen.remote().is_some_and(|r| r.app_state.is_empty());
+    if rollback == Some(Rollback::OnFailure) && unknown {
+        seen.app = Seen::Looked(look_live(world, name).await?);
+        return Ok(());
+    }
+    let interval = spread(world.connection.permissions_interval(), name);
+    let last = world
+        .board
+        .last_live(name)
+        .unwrap_or_else(|| world.memo.first_sight(name));
+    let age = clock.service(last.elapsed());
+    if age < interval {
+        seen.due_in(interval - age);
+        return Ok(());
+    }
+    seen.app = Seen::Looked(look_live(world, name).await?);
+    seen.due_in(interval);
+    Ok(())
+}
+
 /// Tells the memo of accepted steps that took their difference away.
 fn settle(app: &DatabricksApp, world: &World, seen: &Observed, draft: &Plan<Step>) {
     let name = app.remote_name();
     if let Some(remote) = seen.remote()
-        && wire::differing_settings(app, remote).is_empty()
+        && fields::to_update(app, &remote.settings).is_empty()
     {
         world.memo.settled(name, "update");
+    }
+    if seen.stripped.is_empty() {
+        world.memo.settled(name, "restore");
     }
     let planned = draft.steps.iter().any(|s| matches!(s, Step::Grant { .. }));
     let refused = draft
@@ -161,51 +229,6 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
     Ok(row)
 }
 
-/// Direct grants, when the last look is older than the interval or than our last write; and whether their principals
-/// exist, once the service refused them.
-async fn grants(app: &DatabricksApp, world: &World, identity: &str, seen: &mut Observed) {
-    let Some(permissions) = &app.spec.permissions else {
-        return;
-    };
-    let (name, clock) = (app.remote_name(), world.connection.clock());
-    let interval = spread(world.connection.permissions_interval(), name);
-    let known = world.memo.acls(|acls| acls.look(name));
-    match known {
-        Look::Fresh {
-            row: Some(acl),
-            sent,
-            ..
-        } if clock.service(sent.elapsed()) < interval && !seen.forced => {
-            seen.acl = Seen::Looked(acl);
-            seen.acl_due = Some(interval.saturating_sub(clock.service(sent.elapsed())));
-        }
-        _ => match read_acl(world, name).await {
-            Ok(acl) => {
-                seen.acl = Seen::Looked(acl);
-                seen.acl_due = Some(interval);
-            }
-            Err(error) => {
-                seen.side = Some(aside(unread("reading the grants", &error, world)));
-                return;
-            }
-        },
-    }
-    let want = wire::wanted_acl(&permissions.grants, identity);
-    let own = wire::identity_key(identity);
-    let others = || want.keys().filter(|key| **key != own);
-    let was_refused = seen.refused.contains_key("grant");
-    for key in world.memo.principals_due(others(), was_refused, clock) {
-        match principal_exists(world, &key).await {
-            Ok(exists) => world.memo.principal(&key, exists),
-            Err(error) => {
-                seen.side = Some(aside(unread("looking up a principal", &error, world)));
-                return;
-            }
-        }
-    }
-    seen.unknown = BTreeSet::from_iter(world.memo.unknown_principals(others()));
-}
-
 /// An interval of an app's own, longer by at most a tenth, so that looks at many apps spread.
 fn spread(interval: Duration, name: &str) -> Duration {
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -228,38 +251,6 @@ fn aside(trouble: Trouble) -> Refusal {
     }
 }
 
-async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
-    let path = format!("/api/2.0/permissions/apps/{name}");
-    let route = Route::normal("permissions/get");
-    let answer = world.connection.client().get(route, &path, &[]).await?;
-    let acl = wire::read_acl(&answer.body);
-    world
-        .memo
-        .acls(|acls| acls.got(name, answer.sent, Some(acl.clone())));
-    Ok(acl)
-}
-
-async fn principal_exists(world: &World, key: &str) -> Result<bool, Error> {
-    let (kind, name) = key.split_once(':').unwrap_or(("user", key));
-    let (collection, attribute) = match kind {
-        "group" => ("Groups", "displayName"),
-        "sp" => ("ServicePrincipals", "applicationId"),
-        _ => ("Users", "userName"),
-    };
-    let path = format!("/api/2.0/preview/scim/v2/{collection}");
-    let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-    let filter = format!("{attribute} eq \"{quoted}\"");
-    let query = [
-        ("filter", filter.as_str()),
-        ("attributes", attribute),
-        ("count", "1"),
-    ];
-    let route = Route::normal("scim/lookup");
-    let answer = world.connection.client().get(route, &path, &query).await?;
-    let found = answer.body.get("Resources").and_then(|r| r.as_array());
-    Ok(found.is_some_and(|r| !r.is_empty()))
-}
-
 /// The outcome of our last change of settings, while a difference is left: in progress, or failed and why.
 async fn update(
     app: &DatabricksApp,
@@ -270,7 +261,7 @@ async fn update(
     let (Some(attempt), Some(remote)) = (&memory.update, seen.remote()) else {
         return Ok(());
     };
-    let fields = wire::differing_settings(app, remote);
+    let fields = fields::to_update(app, &remote.settings);
     if fields.is_empty() || seen.refused.contains_key("update") {
         return Ok(());
     }
@@ -319,7 +310,7 @@ async fn deployment(
     let ended = matches!(known.state.as_str(), "FAILED" | "CANCELLED");
     if ended
         || remote.compute_state != "ACTIVE"
-        || digest::deployment(app).as_ref() != Some(&known.digest)
+        || seen.code().map(|code| code.digest(app)).as_ref() != Some(&known.digest)
         || shown.any(|d| d.id == known.id || d.in_progress())
     {
         return Ok(());
@@ -347,12 +338,13 @@ async fn source_path(
     memory: &AppMemory,
     seen: &mut Observed,
 ) -> Result<(), Trouble> {
-    let Some(source) = &app.spec.source else {
+    let workspace = app.spec.source.as_ref().and_then(|s| s.workspace.as_ref());
+    let (Some(workspace), Some(code)) = (workspace, seen.code()) else {
         return Ok(());
     };
-    let desired = digest::deployment(app);
+    let desired = code.digest(app);
     let known = memory.deployment.as_ref();
-    let known = known.filter(|known| Some(&known.digest) == desired.as_ref());
+    let known = known.filter(|known| known.digest == desired);
     let failed = known.is_some_and(|known| {
         let newest = seen.remote().and_then(RemoteApp::newest);
         let mut shown = newest.into_iter().chain(seen.deployment.looked());
@@ -361,7 +353,7 @@ async fn source_path(
     if !failed && !seen.refused.contains_key("deploy") {
         return Ok(());
     }
-    let (path, clock) = (source.workspace.path.as_str(), world.connection.clock());
+    let (path, clock) = (workspace.path.as_str(), world.connection.clock());
     if world.memo.source_due(path, clock) {
         let route = Route::normal("workspace/get-status");
         let query = [("path", path)];

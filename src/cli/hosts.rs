@@ -1,0 +1,35 @@
+//! Which hosts the operator may send credentials to, as options: the same wherever hosts are judged.
+use clap::Args;
+
+use crate::databricks::{HostPattern, HostPolicy};
+
+/// Options about hosts. Each can also be given as an environment variable.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Hosts {
+    /// Hosts that credentials may be sent to: exact ones or whole zones, e.g. `*.cloud.databricks.com`. Default: the zones
+    /// of Databricks.
+    #[arg(
+        long,
+        env = "DAO_ALLOWED_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST,…"
+    )]
+    allowed_hosts: Vec<HostPattern>,
+    /// Also allow plain http and loopback addresses, as far as --allowed-hosts lists them. For tests only.
+    #[arg(long, env = "DAO_ALLOW_INSECURE_HOSTS")]
+    allow_insecure_hosts: bool,
+}
+
+impl Hosts {
+    /// What the options say, over the defaults.
+    pub fn policy(self) -> HostPolicy {
+        let mut policy = HostPolicy {
+            allow_insecure: self.allow_insecure_hosts,
+            ..HostPolicy::default()
+        };
+        if !self.allowed_hosts.is_empty() {
+            policy.allowed = self.allowed_hosts;
+        }
+        policy
+    }
+}

@@ -1,0 +1,391 @@
+//! `validate`: what the API server and the operator would refuse, said before anything is applied.
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use url::Url;
+
+use super::admission::{self, Admission, Judge, Objection};
+use super::field::Field;
+use super::hosts::Hosts;
+use super::input::{self, Files, Input, Manifest, Origin};
+use super::output::{self, Output};
+use super::{PROBLEMS, count, render};
+use crate::databricks::HostPolicy;
+
+/// Options of `validate`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    hosts: Hosts,
+}
+
+/// Why manifests could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Admission(#[from] admission::Error),
+    #[error(transparent)]
+    Output(#[from] output::Error),
+}
+
+/// One thing that is wrong with one object, or with a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// `-` for standard input
+    pub file: String,
+    /// From 1
+    pub document: Option<usize>,
+    /// From 1; of the field, or else of what should hold it
+    pub line: Option<u64>,
+    pub object: Option<ObjectRef>,
+    /// The object that a parent would generate, if it is this one's fault
+    pub child: Option<ObjectRef>,
+    /// In the child, if there is one
+    pub field: Option<String>,
+    pub message: String,
+    /// None: the file cannot be read
+    pub judge: Option<Judge>,
+}
+
+/// An object by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObjectRef {
+    pub kind: String,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl ObjectRef {
+    fn of(object: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            kind: text(&object["kind"]).unwrap_or_default(),
+            namespace: text(&object["metadata"]["namespace"]),
+            name: text(&object["metadata"]["name"]).unwrap_or_default(),
+        }
+    }
+}
+
+/// Everything that was found, in the order of the input.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Objects that were judged
+    objects: usize,
+    /// Objects that parents would generate, and that were judged too
+    children: usize,
+    findings: Vec<Finding>,
+}
+
+/// Prints what is wrong; exit code 1 if anything is.
+pub fn run(options: Options) -> Result<ExitCode, Error> {
+    let admission = Admission::new()?;
+    let policy = options.hosts.policy();
+    let input = input::read(&options.files);
+    input.note_foreign();
+    let report = judge(&admission, &policy, &input);
+    options.output.print(&report, |report| Ok(people(report)))?;
+    Ok(if report.findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        PROBLEMS.into()
+    })
+}
+
+fn people(report: &Report) -> String {
+    let mut text: String = report.findings.iter().map(|f| line(f) + "\n").collect();
+    let mut objects = count(report.objects, "object", "objects");
+    if report.children > 0 {
+        let children = count(report.children, "child", "children");
+        objects = format!("{objects} and {children}");
+    }
+    text += &match report.findings.len() {
+        0 => format!("{objects} valid\n"),
+        n => format!("{} in {objects}\n", count(n, "problem", "problems")),
+    };
+    text
+}
+
+/// `FILE:LINE: Kind namespace/name: spec.foo[2].bar: message`.
+fn line(finding: &Finding) -> String {
+    if finding.judge.is_none() {
+        // The message of a file that cannot be read names it.
+        return finding.message.clone();
+    }
+    let file = &finding.file;
+    let mut parts = vec![match (finding.line, finding.document) {
+        (Some(line), _) => format!("{file}:{line}"),
+        (None, Some(document)) => format!("{file}, document {document}"),
+        (None, None) => file.clone(),
+    }];
+    if let Some(object) = &finding.object {
+        parts.push(input::title(
+            &object.kind,
+            object.namespace.as_deref(),
+            &object.name,
+        ));
+    }
+    if let Some(child) = &finding.child {
+        parts.push(format!(
+            "child {}",
+            input::title(&child.kind, None, &child.name)
+        ));
+    }
+    parts.extend(finding.field.clone().filter(|field| !field.is_empty()));
+    parts.push(finding.message.clone());
+    parts.join(": ")
+}
+
+/// Judges the input: files that cannot be read, objects, and the children that parents would generate.
+fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
+    let unreadable = input.errors.iter().map(|error| Finding {
+        file: error.file().to_owned(),
+        document: error.origin().map(|at| at.document),
+        line: error.origin().and_then(|at| at.line),
+        object: None,
+        child: None,
+        field: None,
+        message: error.to_string(),
+        judge: None,
+    });
+    let mut report = Report {
+        objects: input.manifests.len(),
+        children: 0,
+        findings: unreadable.collect(),
+    };
+    for manifest in &input.manifests {
+        let mut objections = admission.judge(&manifest.object);
+        let refused = !objections.is_empty();
+        if manifest.kind == "DatabricksWorkspace" {
+            objections.extend(host(policy, &manifest.object));
+        }
+        for objection in objections {
+            let place = manifest.place(&objection.field);
+            let found = finding(manifest, place, None, objection);
+            report.findings.push(found);
+        }
+        // What the API server refuses never comes to have children.
+        if manifest.kind == "AppOfApps" && !refused {
+            children(admission, manifest, &mut report);
+        }
+    }
+    report
+}
+
+fn finding(
+    manifest: &Manifest,
+    place: Origin,
+    child: Option<ObjectRef>,
+    objection: Objection,
+) -> Finding {
+    Finding {
+        file: place.file,
+        document: Some(place.document),
+        line: place.line,
+        object: Some(ObjectRef::of(&manifest.object)),
+        child,
+        field: Some(objection.field.to_string()),
+        message: objection.message,
+        judge: Some(objection.judge),
+    }
+}
+
+/// Whether the operator would send credentials to the host of a DatabricksWorkspace.
+fn host(policy: &HostPolicy, object: &Value) -> Option<Objection> {
+    let host = object["spec"]["host"].as_str()?;
+    let message = match Url::parse(host) {
+        Ok(url) => policy.check(&url).err()?.to_string(),
+        Err(error) => {
+            format!("{host:?} is no URL: {error}; write it like https://NAME.cloud.databricks.com")
+        }
+    };
+    Some(Objection::by_operator(Field::new("spec.host"), message))
+}
+
+fn children(admission: &Admission, manifest: &Manifest, report: &mut Report) {
+    let mut find = |at: &Field, child, objection| {
+        let found = finding(manifest, manifest.place(at), child, objection);
+        report.findings.push(found);
+    };
+    let parent = match render::parse(&manifest.object) {
+        Ok(parent) => parent,
+        Err(error) => {
+            let field = Field::default().below(error.path());
+            let objection = Objection::by_operator(field.clone(), error.inner().to_string());
+            find(&field, None, objection);
+            return;
+        }
+    };
+    let rendered = render::render(&parent);
+    let spec = Field::new("spec");
+    for error in rendered.errors {
+        let field = spec.join(&error.element);
+        let message = format!("{}: {}", error.field, error.message);
+        find(&field, None, Objection::by_operator(field.clone(), message));
+    }
+    for child in &rendered.children {
+        for objection in admission.judge(&child.object) {
+            let name = Some(ObjectRef::of(&child.object));
+            find(&spec.join(&child.source), name, objection);
+        }
+    }
+    report.children += rendered.children.len();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const HEAD: &str = "apiVersion: appofapps.dev/v1alpha1\nkind: ";
+
+    fn lines(text: &str) -> Vec<String> {
+        let admission = Admission::new().unwrap();
+        let input = input::read_text("x.yaml", text);
+        judge(&admission, &HostPolicy::default(), &input)
+            .findings
+            .iter()
+            .map(line)
+            .collect()
+    }
+
+    #[test]
+    fn every_schema_of_ours_can_be_judged() {
+        Admission::new().unwrap();
+    }
+
+    #[test]
+    fn a_good_manifest_of_each_kind_passes() {
+        let text = format!(
+            "{HEAD}DatabricksWorkspace
+metadata: {{name: prod, namespace: apps}}
+spec:
+  host: https://adb-1.2.azuredatabricks.net
+  auth: {{token: {{secretRef: {{name: prod, key: token}}}}}}
+  allowedNamespaces: {{from: Selector, selector: {{matchLabels: {{team: a}}}}}}
+---
+{HEAD}DatabricksApp
+metadata: {{name: sales, namespace: apps}}
+spec:
+  workspaceRef: {{name: prod}}
+  permissions: {{grants: [{{principal: {{group: users}}, level: CanUse}}]}}
+---
+{HEAD}AppOfApps
+metadata: {{name: fleet, namespace: apps}}
+spec:
+  apps: [{{name: one, spec: {{workspaceRef: {{name: prod}}}}}}]
+"
+        );
+        assert_eq!(lines(&text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_finding_names_file_line_object_and_field() {
+        let text = format!(
+            "{HEAD}DatabricksApp
+metadata: {{name: sales, namespace: apps}}
+spec:
+  workspaceRef: {{name: prod}}
+  permissions:
+    grants:
+    - {{principal: {{}}, level: CanUse}}
+    - {{principal: {{group: a}}, level: Owner}}
+"
+        );
+        let said = lines(&text);
+        assert!(
+            said[0].starts_with(
+                "x.yaml:9: DatabricksApp apps/sales: spec.permissions.grants[1].level: \"Owner\" is none of"
+            ),
+            "{said:?}"
+        );
+        assert!(
+            said[1].starts_with("x.yaml:8: DatabricksApp apps/sales: spec.permissions.grants[0].principal: a principal takes exactly one of"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn an_object_that_could_not_be_an_app_is_refused_by_its_name() {
+        let text = format!(
+            "{HEAD}DatabricksApp\nmetadata: {{name: x}}\nspec: {{workspaceRef: {{name: prod}}}}\n"
+        );
+        assert!(
+            lines(&text)[0].contains("set spec.name"),
+            "{:?}",
+            lines(&text)
+        );
+    }
+
+    #[test]
+    fn children_are_judged_as_what_they_would_become() {
+        let text = format!(
+            "{HEAD}AppOfApps
+metadata: {{name: fleet, namespace: apps}}
+spec:
+  defaults: {{workspaceRef: {{name: prod}}}}
+  template:
+    metadata: {{name: \"{{{{ team }}}}-app\"}}
+    spec: {{lifecycle: {{state: \"{{{{ state }}}}\"}}}}
+  generators:
+  - list:
+      elements:
+      - {{team: good, state: Running}}
+      - {{team: bad, state: Asleep}}
+      - {{team: none}}
+"
+        );
+        let said = lines(&text);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("x.yaml:14: AppOfApps apps/fleet: spec.generators[0].list.elements[2]: spec.lifecycle.state"), "{said:?}");
+        assert!(
+            said[1].contains(
+                "x.yaml:13: AppOfApps apps/fleet: child DatabricksApp bad-app: spec.lifecycle.state: \"Asleep\""
+            ),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_host_that_the_operator_would_not_call_is_refused() {
+        let workspace = |host: &str| {
+            lines(&format!(
+                "{HEAD}DatabricksWorkspace\nmetadata: {{name: w}}\nspec:\n  host: {host}\n  auth: {{token: {{secretRef: {{name: a, key: b}}}}}}\n"
+            ))
+        };
+        assert!(workspace("not a url")[0].contains("spec.host: \"not a url\" is no URL"));
+        assert!(workspace("https://db.example.com")[0].contains("--allowed-hosts"));
+        assert!(workspace("https://x.cloud.databricks.com").is_empty());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_a_finding_beside_those_of_the_others() {
+        let said = lines(&format!(
+            "{HEAD}DatabricksApp\nmetadata: {{name: sales}}\nspec: {{}}\n---\nspec: [\n"
+        ));
+        assert!(said[0].contains("x.yaml:"), "{said:?}");
+        assert!(
+            said[1].contains("spec.workspaceRef: is required"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn the_last_line_counts() {
+        let report = |children| {
+            people(&Report {
+                objects: 1,
+                children,
+                findings: Vec::new(),
+            })
+        };
+        assert_eq!(report(0), "1 object valid\n");
+        assert_eq!(report(2), "1 object and 2 children valid\n");
+    }
+}

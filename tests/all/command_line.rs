@@ -1,0 +1,125 @@
+//! The commands that need no cluster, as a shell runs them: exit codes, standard input, what goes to which stream.
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const APP: &str = "apiVersion: appofapps.dev/v1alpha1\nkind: DatabricksApp\nmetadata: {name: sales, namespace: apps}\nspec:\n  workspaceRef: {name: prod}\n";
+const FLEET: &str = "apiVersion: appofapps.dev/v1alpha1\nkind: AppOfApps\nmetadata: {name: fleet, namespace: apps}\nspec:\n  defaults: {workspaceRef: {name: prod}}\n  apps:\n  - name: good\n  - name: BAD\n";
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+    // A command that reads no input may be gone already.
+    assert!(written.is_ok() || !arguments.contains(&"-"), "{written:?}");
+    child.wait_with_output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn valid_manifests_give_exit_code_0_and_others_1() {
+    let valid = run(&["validate", "-f", "-"], APP);
+    assert_eq!((code(&valid), text(&valid.stdout)), (0, "1 object valid\n"));
+    let bad = APP.replace("workspaceRef", "workspace");
+    let invalid = run(&["validate", "-f", "-"], &bad);
+    assert_eq!(code(&invalid), 1);
+    let said = text(&invalid.stdout);
+    assert!(
+        said.starts_with("-:5: DatabricksApp apps/sales: spec.workspace: unknown field"),
+        "{said}"
+    );
+    assert!(said.ends_with("2 problems in 1 object\n"), "{said}");
+    let absent = run(&["validate", "-f", "/absent.yaml"], "");
+    assert_eq!(code(&absent), 1);
+    assert!(text(&absent.stdout).contains("/absent.yaml"));
+}
+
+#[test]
+fn a_wrong_command_line_is_told_apart_from_a_wrong_manifest() {
+    for arguments in [
+        &["validate"][..],
+        &["validate", "-f"],
+        &["valid"],
+        &["validate", "-f", "-", "-o", "xml"],
+    ] {
+        let output = run(arguments, "");
+        assert_eq!(code(&output), 64, "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    for arguments in [&["--help"][..], &["validate", "--help"], &["--version"]] {
+        assert_eq!(code(&run(arguments, "")), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn findings_are_data_too_and_standard_error_is_for_people() {
+    let foreign = format!("{APP}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n");
+    for (format, parse) in [
+        (
+            "json",
+            (|t| serde_json::from_str(t).unwrap()) as fn(&str) -> Value,
+        ),
+        ("yaml", |t| serde_saphyr::from_str(t).unwrap()),
+    ] {
+        let output = run(
+            &["validate", "-f", "-", "-o", format],
+            &foreign.replace("prod", "''"),
+        );
+        assert_eq!(code(&output), 1);
+        let finding = &parse(text(&output.stdout))["findings"][0];
+        assert_eq!(finding["field"], "spec.workspaceRef.name");
+        assert_eq!(finding["object"]["name"], "sales");
+        assert_eq!(finding["line"], 5);
+        assert!(text(&output.stderr).contains("1 object of another kind"));
+    }
+}
+
+#[test]
+fn children_are_printed_beside_the_errors_of_others() {
+    let output = run(&["render", "-f", "-"], FLEET);
+    assert_eq!(code(&output), 1);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("-:8: AppOfApps apps/fleet: spec.apps[1]"),
+        "{said}"
+    );
+    let children: Vec<Value> = serde_saphyr::from_multiple(text(&output.stdout)).unwrap();
+    assert_eq!(children.len(), 1);
+    assert_eq!(children[0]["metadata"]["name"], "good");
+    assert_eq!(children[0]["spec"]["workspaceRef"]["name"], "prod");
+}
+
+#[test]
+fn what_render_prints_can_be_read_again_in_every_form() {
+    let fleet = FLEET.replace("BAD", "other");
+    for format in ["people", "json", "yaml"] {
+        let rendered = run(&["render", "-f", "-", "-o", format], &fleet);
+        assert_eq!(code(&rendered), 0, "{format}");
+        let again = run(&["validate", "-f", "-"], text(&rendered.stdout));
+        assert_eq!(
+            (code(&again), text(&again.stdout)),
+            (0, "2 objects valid\n"),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn a_render_without_a_parent_is_an_error() {
+    let output = run(&["render", "-f", "-"], APP);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("no AppOfApps"));
+}

@@ -18,6 +18,7 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod schema;
 pub mod spec;
 pub mod wire;
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Databricks' own SDKs drive the fake workspace: one suite in Python, one in JavaScript. DATABRICKS_SIM names the binary.
+# Databricks' own SDKs drive the fake workspace: one suite in Python, which runs the commands of docs/simulator.md, too, and
+# one in JavaScript. DATABRICKS_SIM names the binary.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -39,6 +40,7 @@ newest_python() {
 require newest_python 'Python 3.10 or newer with venv' python3 python3-venv
 # Debian 12 has Node 18, on which the suites pass, too; 20 is the oldest that anybody should still install.
 require 'node -e "process.exit(+(parseInt(process.versions.node) < 18))" && npm --version' 'Node 20 or newer with npm' nodejs npm
+require 'curl --version' 'curl, which docs/simulator.md uses' curl
 python=$(newest_python)
 
 # Each set of pinned files and interpreter has a folder of its own; one that was not finished is begun again.

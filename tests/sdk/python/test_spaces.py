@@ -36,3 +36,15 @@ def test_apps_of_a_space_share_its_service_principal_and_are_listed_by_it(w):
         w.apps.create_update("demo", "resources", app=App(name="demo", resources=[]))
     with pytest.raises(Exception, match="still has apps, such as demo"):
         w.apps.delete_space("team")
+
+
+def test_a_slow_operation_is_waited_for_and_a_failed_one_raises(sim, w):
+    sim.fault(kind="space_operation", delay="30s", own_name=True, times=1)
+    operation = w.apps.create_space(Space(name="team"))
+    assert not operation.done() and operation.name() != "team"
+    assert operation.wait().status.state == SpaceStatusSpaceState.SPACE_ACTIVE
+    sim.fault(kind="space_operation", error_code="INTERNAL_ERROR", message="no capacity")
+    changed = w.apps.update_space("team", Space(name="team", description="new"), FieldMask(["description"]))
+    with pytest.raises(Exception, match=r"operation failed: .*INTERNAL_ERROR\] no capacity"):
+        changed.wait()
+    assert w.apps.get_space("team").status.state == SpaceStatusSpaceState.SPACE_ACTIVE

@@ -224,6 +224,8 @@ function refused(statusCode, errorCode, message) {
   };
 }
 
+// So that what was started ends also when the run is stopped from outside.
+process.on("SIGINT", () => process.exit(130));
 process.on("SIGTERM", () => process.exit(143));
 
 module.exports = {

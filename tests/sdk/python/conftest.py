@@ -1,6 +1,5 @@
 import os
 import signal
-import sys
 
 import pytest
 
@@ -16,7 +15,7 @@ from databricks.sdk.service.apps import App, AppDeployment  # noqa: E402
 from databricks.sdk.service.workspace import ImportFormat  # noqa: E402
 
 # So that fixtures end what they started also when the run is stopped from outside.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 @pytest.fixture(scope="session")

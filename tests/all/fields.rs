@@ -211,11 +211,12 @@ async fn every_setting_is_created_changed_repaired_ignored_and_let_go() {
             })
             .await;
         scene
-            .event(
-                APP,
-                &name(field),
-                &format!("Normal/DriftRepaired: {}", field.path),
-            )
+            .until(&format!("an event names {}", field.path), async || {
+                let events = scene.events(APP, &name(field)).await;
+                let named =
+                    |e: &String| e.starts_with("Normal/DriftRepaired") && e.contains(field.path);
+                events.iter().any(named).then_some(())
+            })
             .await;
     }
     all_ready(&scene, "after the repair").await;

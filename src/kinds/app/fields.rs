@@ -121,7 +121,7 @@ pub static OUTPUT: &[&str] = &[
     "app.computeState",
     "app.appState",
     "app.creator",
-    "app.servicePrincipalClientID",
+    "app.servicePrincipal",
     "deployment.id",
     "deployment.state",
     "deployment.resolvedCommit",

@@ -316,6 +316,7 @@ impl<K: Managed> Reconciler<K> {
             done: &pass.done,
             trouble: pass.trouble.as_ref(),
             at,
+            scale: self.clock.scale(),
             wish,
             first: known.status.observed_generation < 0,
             changed: object.meta().generation != Some(known.status.observed_generation),

@@ -33,6 +33,13 @@ async fn failing_lots_make_no_more_calls_a_minute_than_a_healthy_one() {
     let Some(scene) = Scene::set(test, setting).await else {
         return;
     };
+    scene
+        .call(
+            "POST",
+            "/api/2.0/workspace/mkdirs",
+            &json!({"path": "/Workspace/Shared/sales"}),
+        )
+        .await;
     // A second workspace, that answers 503 to everything once its apps run.
     let folder = tempfile::tempdir().unwrap();
     let mut options = SimOptions::new(&scene.token, IDENTITY, folder.path().join("down.log"));

@@ -40,10 +40,15 @@ fn of_apps() -> Vec<Possibility> {
             "late-redeploy",
             json!({"kind": "delayed_redeploy", "delay": "8s"}),
         ),
-        // Nothing of the platform's own to judge: each of the two starts is followed by a deployment of ours.
+        possibility("no-redeploy", json!({"kind": "no_redeploy_on_start"})),
+        // Nothing is left to judge: each of the two starts is followed by a deployment of ours.
         Possibility {
+            name: "cleared",
+            faults: vec![
+                json!({"kind": "no_redeploy_on_start"}),
+                json!({"kind": "stop_clears_active_deployment"}),
+            ],
             more: 2,
-            ..possibility("no-redeploy", json!({"kind": "no_redeploy_on_start"}))
         },
         possibility("touches", json!({"kind": "update_touches_compute"})),
         possibility("in-transit", json!({"kind": "update_refused_in_transit"})),
@@ -61,6 +66,16 @@ fn of_apps() -> Vec<Possibility> {
             "stop-clears",
             json!({"kind": "stop_clears_active_deployment"}),
         ),
+        possibility("queue", json!({"kind": "updates_queue"})),
+        possibility("no-update", json!({"kind": "no_update_is_missing"})),
+        possibility(
+            "not-updated",
+            json!({"kind": "ended_update_reads_not_updated"}),
+        ),
+        possibility("at-once", json!({"kind": "durations", "update": "0s"})),
+        possibility("shuffled", json!({"kind": "shuffled_order"})),
+        possibility("instances", json!({"kind": "running_instances_shown"})),
+        possibility("starred", json!({"kind": "env_masking", "mode": "starred"})),
         possibility(
             "env-absent",
             json!({"kind": "env_masking", "mode": "absent"}),
@@ -124,9 +139,14 @@ async fn writes(scene: &Scene, name: &str) -> (usize, Vec<String>) {
     };
     let writes: Vec<&Value> = recent.iter().filter(of_app).collect();
     let accepted = writes.iter().filter(|w| w["status"] == 200).count();
-    let said = writes
-        .iter()
-        .map(|w| format!("{} {} {}", w["method"], path(w), w["status"]));
+    let said = writes.iter().map(|w| {
+        format!(
+            "{} {} {}",
+            w["method"].as_str().unwrap_or_default(),
+            path(w),
+            w["status"]
+        )
+    });
     (accepted, said.collect())
 }
 
@@ -165,12 +185,16 @@ async fn live_through(scene: &Scene, all: &[Possibility]) {
     put("two", json!(["sql"]), "Running").await;
     ready("is changed", "True/Running", json!({"description": "two"})).await;
     put("two", json!(["files.files", "sql"]), "Running").await;
-    scene
-        .until("every app is restarted", async || {
-            (scene.calls("POST /api/2.0/apps/{name}/start 200").await >= all.len() as u64)
-                .then_some(())
-        })
-        .await;
+    for one in all {
+        scene
+            .until(&format!("{} is started again", one.name), async || {
+                let (_, said) = writes(scene, one.name).await;
+                said.iter()
+                    .any(|write| write.contains("/start 200"))
+                    .then_some(())
+            })
+            .await;
+    }
     ready("is restarted", "True/Running", json!({})).await;
     put("two", json!(["files.files", "sql"]), "Stopped").await;
     ready("is stopped", "True/Stopped", json!({})).await;

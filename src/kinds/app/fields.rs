@@ -98,7 +98,7 @@ settings! {
     UsagePolicy "usagePolicyID" => "usage_policy_id" Updatable, |s| s.usage_policy_id.as_ref().map(|id| json!(id)), text;
     BudgetPolicy "budgetPolicyID" => "budget_policy_id" Updatable, |s| s.budget_policy_id.as_ref().map(|id| json!(id)), text;
     Space "space" => "space" Immutable, |s| s.space.as_ref().map(|name| json!(name)), text;
-    Telemetry "telemetry" => "telemetry_export_destinations" Updatable, |s| s.telemetry.as_ref().map(|t| t.iter().map(wire::telemetry).collect()), set;
+    Telemetry "telemetry" => "telemetry_export_destinations" Updatable, |s| s.telemetry.as_ref().map(|t| t.iter().map(wire::telemetry).collect()), destinations;
 }
 
 /// Fields that are no settings of the remote app.
@@ -267,6 +267,15 @@ fn set(value: &Value) -> Value {
         .map(|item| (item.to_string(), item.clone()))
         .collect();
     items.into_values().collect()
+}
+
+/// Tables by kind, in no order.
+fn destinations(value: &Value) -> Value {
+    let tables = ["logs_table", "metrics_table", "traces_table"];
+    let items = value.as_array().into_iter().flatten();
+    set(&items
+        .map(|item| wire::picked(&item["unity_catalog"], &tables))
+        .collect())
 }
 
 /// Resources by name, without what only the service adds; Unity Catalog names in lower case.

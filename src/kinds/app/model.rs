@@ -87,6 +87,7 @@ impl Model {
                 done: &done,
                 trouble: None,
                 at: inputs.at,
+                scale: inputs.scale,
                 wish: inputs.wish,
                 first: false,
                 changed: false,

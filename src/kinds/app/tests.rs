@@ -492,6 +492,20 @@ fn a_crash_of_new_code_goes_back_to_the_commit_that_ran_until_the_spec_changes()
     let mut bench = Bench::empty(&good);
     bench.settle(&good, Wish::Live).unwrap();
     bench.model.app.as_mut().unwrap().app_state = "RUNNING".into();
+    bench.seen.whole = true;
+    bench.act(&good, Wish::Live);
+    assert!(
+        bench
+            .model
+            .memory
+            .deployment
+            .as_ref()
+            .unwrap()
+            .last_good
+            .is_none(),
+        "it just started"
+    );
+    bench.model.memory.deployment.as_mut().unwrap().since = "2025-12-31T23:55:00Z".into();
     bench.act(&good, Wish::Live);
     assert_eq!(
         bench

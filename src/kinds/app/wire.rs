@@ -11,6 +11,9 @@ use super::spec::{AppResource, DatabricksApp, GitSource, Telemetry};
 use crate::databricks::Route;
 use crate::worlds::databricks::Row;
 
+/// The state of an app's process, which lists are known to leave out.
+pub const APP_STATUS: &str = "app_status";
+
 /// A remote app, as a list or a GET shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteApp {
@@ -164,7 +167,7 @@ impl Row for RemoteApp {
     const PATH: &'static str = "/api/2.0/apps";
     const ITEMS: &'static str = "apps";
     const ROUTE: Route = Route::list("apps/list");
-    const THIN: &'static [&'static str] = &["app_status"];
+    const THIN: &'static [&'static str] = &[APP_STATUS];
 
     fn read(body: &Value) -> Self {
         Self::read(body)
@@ -179,7 +182,7 @@ impl Row for RemoteApp {
     }
 
     fn should_show(&self, field: &'static str) -> bool {
-        field != "app_status" || self.compute_state == "ACTIVE"
+        field != APP_STATUS || self.compute_state == "ACTIVE"
     }
 
     fn carry(&mut self, field: &'static str, from: &Self) {
@@ -188,7 +191,7 @@ impl Row for RemoteApp {
             && self.compute_state == from.compute_state
             && self.newest().map(|d| &d.id) == from.newest().map(|d| &d.id);
         match field {
-            "app_status" if same_run && !self.deploying() => {
+            APP_STATUS if same_run && !self.deploying() => {
                 self.app_state.clone_from(&from.app_state);
                 self.app_message.clone_from(&from.app_message);
             }
@@ -247,22 +250,59 @@ fn git_reference(git: &Value) -> Value {
     }
 }
 
-/// A resource as it is compared: without output-only fields and empty strings, Unity Catalog names in lower case.
+/// The kinds of resources, each with the members that are sent.
+const RESOURCES: &[(&str, &[&str])] = &[
+    ("app", &["name", "permission"]),
+    (
+        "database",
+        &["instance_name", "database_name", "permission"],
+    ),
+    ("postgres", &["branch", "database", "permission"]),
+    ("experiment", &["experiment_id", "permission"]),
+    ("genie_space", &["name", "space_id", "permission"]),
+    ("job", &["id", "permission"]),
+    ("secret", &["scope", "key", "permission"]),
+    ("serving_endpoint", &["name", "permission"]),
+    ("sql_warehouse", &["id", "permission"]),
+    (
+        "uc_securable",
+        &["securable_full_name", "securable_type", "permission"],
+    ),
+];
+
+/// A resource as it is compared: without what only the service adds, Unity Catalog names in lower case.
 pub fn comparable(resource: &Value) -> Value {
-    let mut resource = resource.clone();
-    if let Some(securable) = resource
-        .get_mut("uc_securable")
-        .and_then(Value::as_object_mut)
-    {
-        securable.remove("securable_kind");
-        if let Some(Value::String(name)) = securable.get_mut("securable_full_name") {
-            *name = name.to_lowercase();
+    let mut same = Map::new();
+    for (key, value) in resource.as_object().into_iter().flatten() {
+        match RESOURCES.iter().find(|(kind, _)| kind == key) {
+            Some((_, members)) => {
+                same.insert(key.clone(), picked(value, members));
+            }
+            None if matches!(key.as_str(), "name" | "description") => {
+                same.insert(key.clone(), value.clone());
+            }
+            None => {}
         }
     }
-    if let Some(fields) = resource.as_object_mut() {
-        fields.retain(|_, v| !v.is_null() && v.as_str() != Some(""));
+    if let Some(Value::String(name)) = same
+        .get_mut("uc_securable")
+        .and_then(|s| s.get_mut("securable_full_name"))
+    {
+        *name = name.to_lowercase();
     }
-    resource
+    same.retain(|_, v| !v.is_null() && v.as_str() != Some(""));
+    Value::Object(same)
+}
+
+/// Those members of an object, where they hold something.
+pub(super) fn picked(value: &Value, members: &[&str]) -> Value {
+    let held = members.iter().filter_map(|member| {
+        let held = value
+            .get(*member)
+            .filter(|v| !v.is_null() && v.as_str() != Some(""))?;
+        Some(((*member).to_owned(), held.clone()))
+    });
+    Value::Object(held.collect())
 }
 
 /// The one workspace path in its two spellings.

@@ -71,11 +71,20 @@ pub(super) async fn observe(
         thin_fields(app, world, &mut seen, source).await?;
         code::material(app, memory, world, &mut seen).await;
     }
-    let draft = plan(app, &inputs(&seen, memory, time, wish));
-    if source == Source::List
-        && needs_confirmation(app, &inputs(&seen, memory, time, wish), &draft, changed)
-    {
-        seen.app = Seen::Looked(look_live(world, name).await?);
+    // What a list leaves out may be older than our own last write.
+    let changed = changed
+        && world
+            .board
+            .lacking()
+            .iter()
+            .all(|field| *field == wire::APP_STATUS);
+    let unconfirmed = |seen: &Observed| {
+        let inputs = inputs(seen, memory, time, wish);
+        source == Source::List && needs_confirmation(app, &inputs, &plan(app, &inputs), changed)
+    };
+    let confirmed = unconfirmed(&seen);
+    if confirmed {
+        whole(world, name, &mut seen).await?;
     }
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         access::grants(app, world, identity, &mut seen).await;
@@ -83,6 +92,10 @@ pub(super) async fn observe(
         update(app, memory, world, &mut seen).await?;
         deployment(app, memory, world, &mut seen).await?;
         source_path(app, world, memory, &mut seen).await?;
+        // The outcome of a change of settings may ask for another one.
+        if !confirmed && unconfirmed(&seen) {
+            whole(world, name, &mut seen).await?;
+        }
     }
     let draft = plan(app, &inputs(&seen, memory, time, wish));
     settle(app, world, &seen, &draft);
@@ -90,6 +103,13 @@ pub(super) async fn observe(
         world.board.want(name, wait.poll);
     }
     Ok(seen)
+}
+
+/// Reads the app by a GET in place of what a list shows.
+async fn whole(world: &World, name: &str, seen: &mut Observed) -> Result<(), Trouble> {
+    seen.app = Seen::Looked(look_live(world, name).await?);
+    seen.whole = true;
+    Ok(())
 }
 
 fn inputs<'a>(
@@ -131,7 +151,7 @@ async fn thin_fields(
     let running = seen
         .remote()
         .is_some_and(|r| r.compute_state == "ACTIVE" && !r.deploying());
-    if !running || source == Source::Live || !world.board.is_thin() {
+    if !running || source == Source::Live || world.board.lacking().is_empty() {
         return Ok(());
     }
     let (name, clock) = (app.remote_name(), world.connection.clock());
@@ -139,7 +159,7 @@ async fn thin_fields(
     let rollback = app.spec.deployment.as_ref().map(|d| d.rollback);
     let unknown = seen.remote().is_some_and(|r| r.app_state.is_empty());
     if rollback == Some(Rollback::OnFailure) && unknown {
-        seen.app = Seen::Looked(look_live(world, name).await?);
+        whole(world, name, seen).await?;
         return Ok(());
     }
     let interval = spread(world.connection.permissions_interval(), name);
@@ -152,7 +172,7 @@ async fn thin_fields(
         seen.due_in(interval - age);
         return Ok(());
     }
-    seen.app = Seen::Looked(look_live(world, name).await?);
+    whole(world, name, seen).await?;
     seen.due_in(interval);
     Ok(())
 }

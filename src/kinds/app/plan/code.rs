@@ -54,8 +54,8 @@ pub(super) fn code(
             "FAILED" | "CANCELLED" if !appeared => {
                 return Some(Plan::refuse(failed_deployment(app, inputs, &vanished)));
             }
-            // Nothing was deployed over it: the app only does not show it.
-            "SUCCEEDED" if newest.is_none() => return None,
+            // Nothing was deployed over it: the app only does not show it, unless it was stopped since.
+            "SUCCEEDED" if newest.is_none() && !was_started(inputs) => return None,
             _ => {}
         }
     }
@@ -335,6 +335,12 @@ fn source_missing(app: &DatabricksApp) -> Refusal {
         ),
         fate: Fate::Missing { recheck: SLOW },
     }
+}
+
+/// A start of ours is not settled yet.
+fn was_started(inputs: &Inputs<'_>) -> bool {
+    let in_flight = inputs.memory.in_flight.as_ref();
+    in_flight.is_some_and(|f| f.step == InFlightStep::Start)
 }
 
 /// The platform deploys by itself after a start, and shows it late; that one is judged before we make another.

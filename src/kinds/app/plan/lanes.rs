@@ -150,7 +150,8 @@ pub fn restart_due(
     let user = app.spec.user_authorization.as_ref();
     let managed = user.is_some_and(|u| u.scopes.is_some() || u.forward_access_token.is_some());
     let active = |recorded: &&RecordedApp| {
-        recorded.compute_state == "ACTIVE" && !recorded.activated.is_empty()
+        let ran = matches!(recorded.compute_state.as_str(), "ACTIVE" | "UPDATING");
+        ran && !recorded.activated.is_empty()
     };
     let digest = fields::restart_digest(&remote.settings);
     managed

@@ -68,6 +68,8 @@ pub struct Observed {
     pub refused: BTreeMap<&'static str, Refused>,
     /// Principals of our grants that do not exist, as keys of an [`Acl`].
     pub unknown: BTreeSet<String>,
+    /// The app was read whole in this pass, by a GET.
+    pub whole: bool,
     /// The look was a live one, as an annotation asked for.
     pub forced: bool,
     /// Looks at single aspects that failed; the others stand.
@@ -92,6 +94,7 @@ impl Observed {
             full: None,
             refused: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            whole: false,
             forced: false,
             asides: Vec::new(),
         }

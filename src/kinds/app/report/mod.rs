@@ -78,7 +78,7 @@ fn details(
         && let Some(seen) = outcome.seen.filter(|s| s.app.looked().is_some())
     {
         let memory = outcome.memory;
-        let (at, scale, wish) = (outcome.at, 1, outcome.wish);
+        let (at, scale, wish) = (outcome.at, outcome.scale, outcome.wish);
         let changes = model::foresee(
             app,
             &Inputs {
@@ -101,7 +101,7 @@ fn ours<'a>(app: &DatabricksApp, outcome: &Outcome<'a, DatabricksApp>) -> Option
         seen,
         memory: outcome.memory,
         at: outcome.at,
-        scale: 1,
+        scale: outcome.scale,
         wish: outcome.wish,
     };
     let claimed = seen.claim == super::plan::Claim::Ours;

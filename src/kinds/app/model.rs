@@ -29,6 +29,8 @@ pub struct Model {
     pub acl: Acl,
     pub memory: AppMemory,
     ids: u32,
+    /// What the platform deploys by itself after a start.
+    last: Option<RemoteDeployment>,
 }
 
 impl Model {
@@ -39,6 +41,7 @@ impl Model {
             acl: seen.acl.looked().cloned().unwrap_or_default(),
             memory: memory.clone(),
             ids: 0,
+            last: None,
         }
     }
 
@@ -138,7 +141,8 @@ impl Model {
             }
             Step::Stop { .. } => {
                 app.compute_state = "STOPPING".into();
-                (app.active, app.pending) = (None, None);
+                self.last = app.active.take();
+                app.pending = None;
                 Effect::Stopped
             }
             Step::Credential { .. } => Effect::Credential(Some(1)),
@@ -160,7 +164,16 @@ impl Model {
     pub fn advance(&mut self) {
         let Some(app) = &mut self.app else { return };
         match app.compute_state.as_str() {
-            "STARTING" | "UPDATING" => app.compute_state = "ACTIVE".into(),
+            "STARTING" => {
+                app.compute_state = "ACTIVE".into();
+                app.pending = self.last.take().map(|last| RemoteDeployment {
+                    id: format!("{}-again", last.id),
+                    state: "IN_PROGRESS".into(),
+                    ..last
+                });
+                return;
+            }
+            "UPDATING" => app.compute_state = "ACTIVE".into(),
             "STOPPING" => app.compute_state = "STOPPED".into(),
             "DELETING" => {
                 self.app = None;

@@ -42,6 +42,7 @@ use crate::worlds::artifact::Artifacts;
 use crate::worlds::databricks::{Board, Connection, Hub, Opened, WORKSPACE};
 use crate::worlds::keyed::{self, DigestKey};
 use memo::Memo;
+use observe::Asked;
 use plan::{Inputs, Observed, Step};
 use spec::{AppDetails, AppMemory, DatabricksApp, InFlight, InFlightStep};
 use wire::RemoteApp;
@@ -72,6 +73,14 @@ impl Cluster {
             kube,
             namespace,
             digest_key: OnceCell::new(),
+        }
+    }
+
+    /// As [`Cluster::new`], with a key for digests that is at hand.
+    pub fn with_digest_key(self, key: DigestKey) -> Self {
+        Self {
+            digest_key: OnceCell::new_with(Some(key)),
+            ..self
         }
     }
 
@@ -186,7 +195,13 @@ impl Managed for DatabricksApp {
         wish: Wish,
         changed: bool,
     ) -> Result<Observed, Trouble> {
-        observe::observe(self, memory, world, wish, changed).await
+        let forced = observe::look_requested(self, memory);
+        let asked = Asked {
+            wish,
+            changed,
+            forced,
+        };
+        observe::observe(self, memory, world, asked).await
     }
 
     fn plan(&self, inputs: &Inputs<'_>) -> Plan<Step> {
@@ -230,6 +245,26 @@ impl Managed for DatabricksApp {
 }
 
 impl DatabricksApp {
+    /// Looks at everything once, as a pass does that an annotation asked for; reads only.
+    pub async fn look(
+        &self,
+        memory: &AppMemory,
+        world: &World,
+        wish: Wish,
+    ) -> Result<Observed, Trouble> {
+        let asked = Asked {
+            wish,
+            changed: true,
+            forced: true,
+        };
+        let seen = observe::observe(self, memory, world, asked).await?;
+        if self.watched_folder().is_none() {
+            return Ok(seen);
+        }
+        // A folder counts as at rest once two looks at it are equal.
+        observe::observe(self, memory, world, asked).await
+    }
+
     /// Everyone who declares the same app, as the index and the caches know them.
     fn claimants(&self, apps: &Apps) -> Vec<claim::Claimant> {
         let namespace = self.namespace().unwrap_or_default();

@@ -575,7 +575,9 @@ fn what_would_be_written_is_foreseen_to_the_end_and_shows_no_value_of_a_variable
     let env = json!({"env": [{"name": "KEY", "value": "s3cret-value"}]});
     spec.spec.deployment = Some(serde_json::from_value(env).unwrap());
     let bench = Bench::empty(&spec);
-    let changes = bench.decide(&spec, Wish::Live, |inputs, _| foresee(&spec, inputs));
+    let changes = bench.decide(&spec, Wish::Live, |inputs, _| {
+        foresee(&spec, inputs).changes
+    });
     let steps: std::collections::BTreeSet<&str> = changes.iter().map(|c| c.step.as_str()).collect();
     assert_eq!(
         steps.into_iter().collect::<Vec<_>>(),

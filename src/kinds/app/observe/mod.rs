@@ -28,13 +28,33 @@ use crate::worlds::databricks::{Look, Source, trouble};
 /// An accepted change of settings takes some seconds.
 const UPDATE_PAUSE: Duration = Duration::from_secs(10);
 
+/// What makes one look differ from another.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub wish: Wish,
+    /// The spec differs from the one last reported on.
+    pub changed: bool,
+    /// Everything is looked at anew, whatever earlier looks found.
+    pub forced: bool,
+}
+
+/// Whether the annotation asks for a look that was not made yet.
+pub(super) fn look_requested(app: &DatabricksApp, memory: &AppMemory) -> bool {
+    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
+    asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref()
+}
+
 pub(super) async fn observe(
     app: &DatabricksApp,
     memory: &AppMemory,
     world: &World,
-    wish: Wish,
-    changed: bool,
+    asked: Asked,
 ) -> Result<Observed, Trouble> {
+    let Asked {
+        wish,
+        changed,
+        forced,
+    } = asked;
     if let Some(unavailable) = world.connection.unavailable() {
         return Err(unavailable);
     }
@@ -44,8 +64,7 @@ pub(super) async fn observe(
     let name = app.remote_name();
     let clock = world.connection.clock();
     let mut seen = Observed::nothing(identity);
-    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
-    if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
+    if forced {
         seen.forced = true;
         world.memo.forget_refusals(name);
         look_live(world, name).await?;

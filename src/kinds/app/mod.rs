@@ -10,6 +10,7 @@ pub mod acl;
 pub mod act;
 pub mod claim;
 pub mod code;
+pub mod export;
 pub mod fields;
 pub mod guard;
 pub mod looks;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::api::management::Mode;
@@ -105,6 +107,19 @@ pub struct World {
     pub identity: Option<String>,
     /// Everyone who declares the same remote name, this object among them.
     pub claimants: Vec<claim::Claimant>,
+}
+
+impl World {
+    /// The app of that name, as a GET shows it; `None`: there is none.
+    pub async fn read(&self, name: &str) -> Result<Option<Value>, Trouble> {
+        observe::get(self, name).await
+    }
+
+    /// Direct grants on the app of that name.
+    pub async fn grants(&self, name: &str) -> Result<acl::Acl, Trouble> {
+        let read = observe::access::read_acl(self, name).await;
+        read.map_err(|error| observe::unread("reading the grants", &error, self))
+    }
 }
 
 impl Managed for DatabricksApp {

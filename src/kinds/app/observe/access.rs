@@ -70,7 +70,8 @@ pub(super) async fn grants(
     seen.unknown = BTreeSet::from_iter(world.memo.unknown_principals(others()));
 }
 
-async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
+/// Direct grants on the app; the answer counts as a look.
+pub async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
     let path = format!("/api/2.0/permissions/apps/{name}");
     let route = Route::normal("permissions/get");
     let answer = world.connection.client().get(route, &path, &[]).await?;

@@ -1,6 +1,6 @@
 //! What a pass looks at. Reads only, and as few as can be: the shared list serves all apps; a GET confirms drift before a
 //! write, follows an ambiguous error, or reads what no list holds.
-mod access;
+pub(super) mod access;
 mod code;
 
 pub use code::Watch;
@@ -8,6 +8,7 @@ pub use code::Watch;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::World;
 use super::claim::winner;
@@ -224,6 +225,12 @@ fn is_ours(app: &DatabricksApp, memory: &AppMemory, seen: &Observed) -> bool {
 
 /// One GET of the app; its answer is the newest look.
 async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Trouble> {
+    let body = get(world, name).await?;
+    Ok(body.map(|body| RemoteApp::read(&body)))
+}
+
+/// As [`look_live`]: the answer itself.
+pub(super) async fn get(world: &World, name: &str) -> Result<Option<Value>, Trouble> {
     let sent = Instant::now();
     let path = format!("/api/2.0/apps/{name}");
     let answer = world
@@ -231,11 +238,12 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
         .client()
         .get(Route::normal("apps/get"), &path, &[])
         .await;
-    let (row, sent) = match answer {
-        Ok(answer) => (Some(RemoteApp::read(&answer.body)), answer.sent),
+    let (body, sent) = match answer {
+        Ok(answer) => (Some(answer.body), answer.sent),
         Err(Error::NotFound(_)) => (None, sent),
         Err(error) => return Err(unread("reading the app", &error, world)),
     };
+    let row = body.as_ref().map(RemoteApp::read);
     // An answer that is no app at all says nothing about it, least of all that it is gone.
     if row
         .as_ref()
@@ -244,8 +252,8 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
         let message = format!("reading the app: the answer is no app {name}");
         return Err(Trouble::new(Reason::UnexpectedAnswer, message, Fate::Retry));
     }
-    world.board.got(name, sent, row.clone());
-    Ok(row)
+    world.board.got(name, sent, row);
+    Ok(body)
 }
 
 /// An interval of an app's own, longer by at most a tenth, so that looks at many apps spread.
@@ -257,7 +265,7 @@ fn spread(interval: Duration, name: &str) -> Duration {
 }
 
 /// A look that failed; a refusal of it is no statement about what was looked at.
-fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
+pub(super) fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
     let clock = world.connection.clock();
     trouble(doing, error, Reason::UnexpectedAnswer, clock)
 }

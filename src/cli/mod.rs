@@ -6,11 +6,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod admission;
+mod cluster;
 mod crds;
+mod diff;
 mod field;
 mod hosts;
 mod input;
 mod output;
+mod remote;
 mod render;
 mod role;
 mod run;
@@ -18,6 +21,8 @@ mod validate;
 
 /// Exit code of a command that found something wrong, or failed.
 const PROBLEMS: u8 = 1;
+/// Exit code of `diff` if there are changes.
+const CHANGES: u8 = 2;
 /// Exit code of a wrong command line (EX_USAGE): clap's own 2 would read as `diff`'s "there are changes".
 const USAGE: u8 = 64;
 
@@ -34,6 +39,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const DIFF_EXIT_CODES: &str = "\
+Exit codes:
+  0   nothing would change
+  1   something is refused or wrong with what was read, or the command failed
+  2   something would change, now or once what holds it ends
+  64  the command line is wrong";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -69,6 +81,20 @@ Examples:
   databricks-app-operator render -f fleet.yaml
   databricks-app-operator render -f fleet.yaml -o json | jq '.items[].metadata.name'"))]
     Render(render::Options),
+    /// Print what `kubectl apply` and then the operator would change in the workspaces, step for step.
+    ///
+    /// Looks and plans as the operator does, with the status of the objects in the cluster that KUBECONFIG names, and writes
+    /// nothing: neither to the cluster nor to a workspace. DatabricksWorkspaces, Secrets and ConfigMaps of the input count as
+    /// applied. Values of variables are never shown.
+    #[command(after_long_help = format!("\
+Needs to list DatabricksApps, and to get what the manifests refer to: DatabricksWorkspaces, Secrets, ConfigMaps, Flux sources.
+
+{DIFF_EXIT_CODES}
+
+Examples:
+  databricks-app-operator diff -f apps/
+  kustomize build overlays/prod | databricks-app-operator diff -f - -o json"))]
+    Diff(diff::Options),
     /// Print the CustomResourceDefinitions, or write one file each into a folder.
     #[command(after_long_help = "\
 Example:
@@ -122,6 +148,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Run(options) => run::run(options)?,
         Command::Validate(options) => return Ok(validate::run(options)?),
+        Command::Diff(options) => return Ok(diff::run(options)?),
         Command::Render(options) => return Ok(render::run(&options)?),
         Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,
         Command::Role => role::run()?,

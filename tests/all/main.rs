@@ -5,6 +5,7 @@ mod architecture;
 mod bad_input;
 mod command_line;
 mod deletion;
+mod diff;
 mod digest_key;
 mod flux_artifact;
 mod in_process;

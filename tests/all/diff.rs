@@ -96,7 +96,7 @@ async fn what_diff_prints_is_what_an_apply_does() {
     let (code, said) = read(&scene, &changed).await;
     assert_eq!(code, 2, "{said}");
     let expected = format!(
-        "DatabricksApp {namespace}/sales in {namespace}/prod\n  update   description: \"Sales\" → \"New\"\n           userAuthorization.scopes: [] → [\"sql\"]\n  restart\n  start\nchanges to 1 of 1 app\n"
+        "DatabricksApp {namespace}/sales in {namespace}/prod\n  update   description: \"Sales\" → \"New\"\n           userAuthorization.scopes: [\"sql\"]\n  restart\n  start\nchanges to 1 of 1 app\n"
     );
     assert_eq!(said, expected);
 

@@ -9,6 +9,7 @@ mod admission;
 mod cluster;
 mod crds;
 mod diff;
+mod export;
 mod field;
 mod hosts;
 mod input;
@@ -95,6 +96,20 @@ Examples:
   databricks-app-operator diff -f apps/
   kustomize build overlays/prod | databricks-app-operator diff -f - -o json"))]
     Diff(diff::Options),
+    /// Print existing apps of a workspace as DatabricksApps that adopt them and change nothing.
+    ///
+    /// Before an app is printed the operator's planner runs over it: one that would not be left just as it is goes to standard
+    /// error with the differences. Values of variables cannot be read back and are left out; comments name the variables.
+    #[command(after_long_help = format!("\
+Prints YAML documents; with -o json or yaml one v1 List, and what was left out on standard error. Needs to get the
+DatabricksWorkspace and its Secret, and to list DatabricksApps.
+
+{EXIT_CODES}
+
+Examples:
+  databricks-app-operator export --workspace platform/prod > apps.yaml
+  databricks-app-operator export --workspace platform/prod sales-dashboard -n sales"))]
+    Export(export::Options),
     /// Print the CustomResourceDefinitions, or write one file each into a folder.
     #[command(after_long_help = "\
 Example:
@@ -148,6 +163,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Run(options) => run::run(options)?,
         Command::Validate(options) => return Ok(validate::run(options)?),
+        Command::Export(options) => return Ok(export::run(options)?),
         Command::Diff(options) => return Ok(diff::run(options)?),
         Command::Render(options) => return Ok(render::run(&options)?),
         Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,

@@ -144,17 +144,15 @@ impl Remote {
             })
     }
 
-    /// What the operator's passes over `apps` would share, with a first look at every workspace that they name.
-    pub async fn look(&self, apps: &[DatabricksApp], cluster: Cluster) -> Result<Looked, Error> {
-        let names: BTreeSet<ObjectName> = apps
-            .iter()
-            .map(|app| {
-                let namespace = app.namespace().unwrap_or_default();
-                app.spec.workspace_ref.resolve(&namespace)
-            })
-            .collect();
+    /// What the operator's passes over `apps` would share, with a first look at each of the workspaces.
+    pub async fn look(
+        &self,
+        names: &BTreeSet<ObjectName>,
+        apps: &[DatabricksApp],
+        cluster: Cluster,
+    ) -> Result<Looked, Error> {
         let mut workspaces = Vec::new();
-        for name in &names {
+        for name in names {
             workspaces.extend(self.workspace(name).await?);
         }
         let namespaces = self.labels(&workspaces).await?;

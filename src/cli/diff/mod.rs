@@ -1,9 +1,9 @@
 //! `diff`: what `kubectl apply` followed by the operator would do to the workspaces, step for step: the operator's own look
 //! and planner, and nothing written to anybody.
 mod candidates;
-mod people;
+pub mod people;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -181,7 +181,9 @@ async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
         options.artifact_hosts,
     );
     let applied = applied(&apps, live);
-    let looked = remote.look(&applied, cluster.await).await?;
+    let looked = remote
+        .look(&workspaces(&apps), &applied, cluster.await)
+        .await?;
     let looks = stream::iter(entries).map(|candidate| look(&looked, candidate));
     Ok(looks.buffered(AT_ONCE).collect().await)
 }
@@ -192,6 +194,14 @@ fn applied(apps: &[DatabricksApp], live: Vec<DatabricksApp>) -> Vec<DatabricksAp
     let by_name: BTreeMap<ObjectName, DatabricksApp> =
         all.map(|app| (name_of(&app), app)).collect();
     by_name.into_values().collect()
+}
+
+fn workspaces(apps: &[DatabricksApp]) -> BTreeSet<ObjectName> {
+    let resolve = |app: &DatabricksApp| {
+        let namespace = app.namespace().unwrap_or_default();
+        app.spec.workspace_ref.resolve(&namespace)
+    };
+    apps.iter().map(resolve).collect()
 }
 
 /// What apps read in the cluster; the key for digests is only looked for where a Secret is used.

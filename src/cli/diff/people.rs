@@ -32,18 +32,25 @@ fn block(entry: &Entry) -> Option<String> {
     if let Some(held) = &entry.held {
         text += &row("held", &format!("{}: {}", held.reason, held.message));
     }
-    let mut before: Option<&PendingChange> = None;
-    for change in &entry.changes {
-        let goes_on = before.is_some_and(|b| b.step == change.step && change.step != "deploy");
-        let verb = if goes_on { "" } else { &change.step };
-        text += &row(verb, &field(change));
-        before = Some(change);
-    }
+    text.extend(rows(&entry.changes));
     for refusal in &entry.refusals {
         let said = format!("{}: {}", refusal.reason, refusal.message);
         text += &row("refused", &said);
     }
     Some(text)
+}
+
+/// A line a change, with the verb where a step begins.
+pub fn rows(changes: &[PendingChange]) -> Vec<String> {
+    let mut before = "";
+    let mut rows = Vec::with_capacity(changes.len());
+    for change in changes {
+        let goes_on = before == change.step && before != "deploy";
+        let verb = if goes_on { "" } else { &change.step };
+        rows.push(row(verb, &field(change)));
+        before = &change.step;
+    }
+    rows
 }
 
 fn row(verb: &str, said: &str) -> String {

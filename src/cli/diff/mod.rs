@@ -87,7 +87,7 @@ pub enum Error {
 /// What would become of one object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub struct Entry {
     kind: String,
     namespace: String,
     name: String,
@@ -102,7 +102,7 @@ struct Entry {
 
 /// A reason of the operator's catalogue, and its words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Why {
+pub struct Why {
     reason: &'static str,
     message: String,
 }

@@ -14,6 +14,7 @@ mod field;
 mod hosts;
 mod input;
 mod output;
+mod reference;
 mod remote;
 mod render;
 mod role;
@@ -124,6 +125,11 @@ Example:
 Example:
   databricks-app-operator role | kubectl apply -f -")]
     Role,
+    /// Print the documentation of every field and reason, as Markdown.
+    #[command(after_long_help = "\
+Example:
+  databricks-app-operator reference > reference.md")]
+    Reference,
     /// Print a script that completes this command line in a shell.
     #[command(after_long_help = "\
 Example:
@@ -167,6 +173,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Diff(options) => return Ok(diff::run(options)?),
         Command::Render(options) => return Ok(render::run(&options)?),
         Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,
+        Command::Reference => reference::run(),
         Command::Role => role::run()?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -121,12 +121,20 @@ pub static OUTPUT: &[&str] = &[
     "app.computeState",
     "app.appState",
     "app.creator",
-    "app.servicePrincipalClientID",
+    "app.servicePrincipal",
     "deployment.id",
     "deployment.state",
     "deployment.resolvedCommit",
     "effectiveScopes",
 ];
+
+/// Scopes that every app has.
+const DEFAULT_SCOPES: &[&str] = &["iam.access-control:read", "iam.current-user:read"];
+
+impl Setting {
+    /// The scopes' name in the `App`.
+    pub const SCOPES: &str = "user_api_scopes";
+}
 
 /// Settings that the service takes only together, by their names in the `App`.
 const TOGETHER: &[[&str; 2]] = &[["compute_min_instances", "compute_max_instances"]];
@@ -140,7 +148,20 @@ pub fn read(body: &Value) -> Settings {
         let value = body.get(field.wire).filter(|v| !v.is_null())?;
         Some((field.wire, (field.normal)(value)))
     });
-    present.collect()
+    let mut settings: Settings = present.collect();
+    // Scopes are only echoed while authorization on behalf of users is on; those in effect tell what was asked for.
+    let effective = body
+        .get("effective_user_api_scopes")
+        .and_then(Value::as_array);
+    if let Some(effective) = effective
+        && !settings.contains_key(Setting::SCOPES)
+    {
+        let asked = effective
+            .iter()
+            .filter(|s| !DEFAULT_SCOPES.iter().any(|d| *s == d));
+        settings.insert(Setting::SCOPES, set(&asked.cloned().collect()));
+    }
+    settings
 }
 
 /// The settings that the spec manages, each with the value to send.

@@ -19,6 +19,7 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod schema;
 pub mod spec;
 pub mod wire;
 

@@ -9,6 +9,7 @@ mod deletion;
 mod diff;
 mod digest_key;
 mod drift;
+mod export;
 mod failing;
 mod fields;
 mod flux_artifact;

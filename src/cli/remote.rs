@@ -48,12 +48,6 @@ pub enum Error {
     Apps(#[source] Box<kube::Error>),
     #[error("listing namespaces, for spec.allowedNamespaces.selector: {0}")]
     Namespaces(#[source] Box<kube::Error>),
-    #[error("{origin}: DatabricksWorkspace {name}: {message}")]
-    Format {
-        origin: String,
-        name: String,
-        message: String,
-    },
 }
 
 /// The cluster, with what the input holds over it. Nothing is ever written through it.
@@ -84,18 +78,12 @@ impl Remote {
             .collect();
         let client = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
         let kube = cluster::read_only(&client, &over);
-        let mut workspaces = BTreeMap::new();
-        for manifest in input.manifests.iter().filter(|m| m.kind == WORKSPACE) {
-            let workspace: DatabricksWorkspace =
-                serde_json::from_value(placed(&manifest.object, &namespace)).map_err(|error| {
-                    Error::Format {
-                        origin: manifest.origin.to_string(),
-                        name: manifest.name().to_owned(),
-                        message: error.to_string(),
-                    }
-                })?;
-            workspaces.insert(name_of(&workspace), workspace);
-        }
+        // One that the API server would refuse leaves the cluster's in place.
+        let declared = input.manifests.iter().filter(|m| m.kind == WORKSPACE);
+        let workspaces = declared
+            .filter_map(|m| serde_json::from_value(placed(&m.object, &namespace)).ok())
+            .map(|workspace: DatabricksWorkspace| (name_of(&workspace), workspace))
+            .collect();
         let labelled = input.foreign.iter().filter(|o| is_namespace(o));
         let namespaces = labelled
             .filter_map(|o| serde_json::from_value(o.clone()).ok())

@@ -270,3 +270,57 @@ async fn an_app_that_would_be_changed_is_named_with_the_difference_and_not_print
     assert_eq!(scene.writes(false).await, 0);
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_lists_show_in_part_is_exported_and_adopted_whole() {
+    let test = "an_app_that_lists_show_in_part_is_exported_and_adopted_whole";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    let fields = [
+        "app_status",
+        "description",
+        "user_api_scopes",
+        "active_deployment",
+        "default_source_code_path",
+    ];
+    scene
+        .fault(json!({"kind": "list_thin", "fields": fields}))
+        .await;
+    let app = json!({"name": "thin", "description": "Sales", "user_api_scopes": ["sql"]});
+    scene.call("POST", "/api/2.0/apps", &app).await;
+    let state = async |field: &str, wanted: &str| {
+        let what = format!("{field} is {wanted}");
+        scene
+            .until(&what, async || {
+                let (_, app) = scene.remote("/api/2.0/apps/thin").await;
+                let found = app.pointer(field).cloned().unwrap_or_default();
+                (found == wanted).then_some(())
+            })
+            .await;
+    };
+    state("/compute_status/state", "ACTIVE").await;
+    let source = json!({"mode": "SNAPSHOT", "source_code_path": "/Workspace/Shared/thin"});
+    scene
+        .call("POST", "/api/2.0/apps/thin/deployments", &source)
+        .await;
+    state("/active_deployment/status/state", "SUCCEEDED").await;
+    scene.zero().await;
+    let workspace = format!("{}/prod", scene.namespace);
+    let exported = command(&scene, &["export", "--workspace", &workspace], "").await;
+    assert_eq!(
+        exported.status.code(),
+        Some(0),
+        "{}",
+        text(&exported.stderr)
+    );
+    let manifest = text(&exported.stdout);
+    assert!(manifest.contains("/Workspace/Shared/thin"), "{manifest}");
+    scene.apply(manifest).await;
+    scene
+        .wait("DatabricksApp", "thin", "Ready", "True/Running")
+        .await;
+    scene.pass(Duration::from_secs(15 * 60)).await;
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    scene.end().await;
+}

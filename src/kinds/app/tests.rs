@@ -10,7 +10,7 @@ use super::acl::read_acl;
 use super::code::{Code, Origin};
 use super::fields;
 use super::model::{Model, foresee};
-use super::plan::{Claim, Inputs, Observed, Refused, Step, plan};
+use super::plan::{Claim, Inputs, Observed, Refused, Step, needs_confirmation, plan};
 use super::spec::{
     AppMemory, DatabricksApp, DatabricksAppSpec, InFlight, InFlightStep, Level, RecordedApp,
 };
@@ -477,6 +477,27 @@ fn what_cannot_be_read_of_an_adopted_app_counts_as_the_same() {
     let mut bench = Bench::with(&spec, Some(remote));
     assert_eq!(bench.settle(&spec, Wish::Live).unwrap().1, [""; 0]);
     assert_eq!(bench.model.memory.deployment.as_ref().unwrap().id, "d");
+}
+
+#[test]
+fn what_an_adopted_apps_object_carries_was_not_asked_of_us_and_the_app_is_looked_at_whole() {
+    let mut spec = app(
+        json!({"source": {"workspace": {"path": "/Workspace/sales"}}, "description": "Sales",
+        "management": {"adopt": "IfUnowned"}}),
+    );
+    annotate(&mut spec, annotation::REDEPLOY_REQUESTED_AT, "before");
+    annotate(&mut spec, annotation::RESTART_REQUESTED_AT, "before");
+    let mut remote = strange("sales", "other");
+    remote.active = wire::deployment(
+        &json!({"deployment_id": "d", "status": {"state": "SUCCEEDED"}, "source_code_path": "/Workspace/sales"}),
+    );
+    let mut bench = Bench::with(&spec, Some(remote));
+    bench.decide(&spec, Wish::Live, |inputs, plan| {
+        assert_eq!(verbs(&plan), ["update"]);
+        assert!(needs_confirmation(&spec, inputs, &plan, true));
+    });
+    set(&mut bench, "description", json!("Sales"));
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
 }
 
 #[test]

@@ -96,7 +96,7 @@ async fn what_diff_prints_is_what_an_apply_does() {
     let (code, said) = read(&scene, &changed).await;
     assert_eq!(code, 2, "{said}");
     let expected = format!(
-        "DatabricksApp {namespace}/sales in {namespace}/prod\n  update   description: \"Sales\" → \"New\"\n           userAuthorization.scopes: [\"sql\"]\n  restart\n  start\nchanges to 1 of 1 app\n"
+        "DatabricksApp {namespace}/sales in {namespace}/prod\n  update   description: \"Sales\" → \"New\"\n           userAuthorization.scopes: [] → [\"sql\"]\n  restart\n  start\nchanges to 1 of 1 app\n"
     );
     assert_eq!(said, expected);
 
@@ -139,19 +139,38 @@ async fn refusals_holds_and_children_are_told_and_nothing_is_written() {
     scene
         .wait("DatabricksApp", "first", "Ready", "True/Running")
         .await;
-    scene.zero().await;
     let before = scene.audited_writes().len();
+    let folder = "/Workspace/Shared/sales";
+    let file =
+        json!({"path": format!("{folder}/app.py"), "content": "cHJpbnQoKQ==", "format": "AUTO"});
+    scene
+        .call(
+            "POST",
+            "/api/2.0/workspace/mkdirs",
+            &json!({ "path": folder }),
+        )
+        .await;
+    scene.call("POST", "/api/2.0/workspace/import", &file).await;
+    scene.zero().await;
     let mut taken = running_app();
     taken["name"] = json!("first");
     let mut suspended = running_app();
     suspended["suspend"] = json!(true);
     let mut nowhere = running_app();
     nowhere["workspaceRef"]["name"] = json!("absent");
+    let mut nobody = running_app();
+    let unknown = json!({"principal": {"group": "nobody"}, "level": "CanManage"});
+    let grants = nobody["permissions"]["grants"].as_array_mut().unwrap();
+    grants.push(unknown);
+    let mut watched = running_app();
+    watched["source"]["workspace"]["redeploy"] = json!("OnChange");
     let fleet = json!({"defaults": running_app(), "apps": [{"name": "one"}, {"name": "first"}]});
     let all = [
         manifest(&scene, "DatabricksApp", "second", &taken),
         manifest(&scene, "DatabricksApp", "still", &suspended),
         manifest(&scene, "DatabricksApp", "lost", &nowhere),
+        manifest(&scene, "DatabricksApp", "nobody", &nobody),
+        manifest(&scene, "DatabricksApp", "watched", &watched),
         manifest(&scene, "AppOfApps", "fleet", &fleet),
     ];
     let (code, entries) = diff(&scene, &all.join("\n---\n")).await;
@@ -165,8 +184,19 @@ async fn refusals_holds_and_children_are_told_and_nothing_is_written() {
     assert_eq!(refused("lost"), "WorkspaceNotFound");
     assert_eq!(refused("first"), "ForeignChild");
     assert_eq!(verbs(by_name("one")), ["create", "grant", "deploy"]);
+    assert_eq!(refused("nobody"), "PrincipalNotFound");
+    let granted = by_name("nobody")["changes"].as_array().unwrap().iter();
+    let granted = granted.filter(|c| c["step"] == "grant").collect::<Vec<_>>();
+    assert_eq!(granted[0]["field"], "permissions group users");
+    assert!(!format!("{granted:?}").contains("nobody"), "{granted:?}");
+    assert_eq!(verbs(by_name("watched")), ["create", "grant", "deploy"]);
     let order: Vec<&str> = entries.iter().filter_map(|e| e["name"].as_str()).collect();
-    assert_eq!(order, ["second", "still", "lost", "fleet", "first", "one"]);
+    assert_eq!(
+        order,
+        [
+            "second", "still", "lost", "nobody", "watched", "fleet", "first", "one"
+        ]
+    );
     assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
     assert_eq!(scene.audited_writes().len(), before);
     scene.end().await;

@@ -261,7 +261,8 @@ impl Managed for DatabricksApp {
 }
 
 impl DatabricksApp {
-    /// Looks at everything once, as a pass does that an annotation asked for; reads only.
+    /// Looks at everything once, as a pass does that an annotation asked for, and at what a pass only looks at once the
+    /// service has refused something; reads only.
     pub async fn look(
         &self,
         memory: &AppMemory,
@@ -273,12 +274,13 @@ impl DatabricksApp {
             changed: true,
             forced: true,
         };
-        let seen = observe::observe(self, memory, world, asked).await?;
-        if self.watched_folder().is_none() {
-            return Ok(seen);
+        let mut seen = observe::observe(self, memory, world, asked).await?;
+        if self.watched_folder().is_some() {
+            // A folder counts as at rest once two looks at it are equal.
+            seen = observe::observe(self, memory, world, asked).await?;
         }
-        // A folder counts as at rest once two looks at it are equal.
-        observe::observe(self, memory, world, asked).await
+        observe::access::principals(self, world, &mut seen).await;
+        Ok(seen)
     }
 
     /// Everyone who declares the same app, as the index and the caches know them.

@@ -215,7 +215,7 @@ fn a_refusal_weighs_more_than_a_change() {
         ..changed.clone()
     };
     assert_eq!(code(&[entry(Vec::new())], false), is(0));
-    assert_eq!(code(&[changed.clone()], false), is(2));
+    assert_eq!(code(std::slice::from_ref(&changed), false), is(2));
     assert_eq!(code(&[changed.clone(), refused], false), is(1));
     assert_eq!(code(&[changed], true), is(1));
 }

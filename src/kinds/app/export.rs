@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::acl::{self, Acl};
+use super::fields::Setting;
 use super::spec::{
     Compute, ComputeSize, DatabricksAppSpec, Deployment, Grant, Level, Lifecycle, Management,
     Permissions, PermissionsMode, RunState, Source, UserAuthorization, WorkspaceSource,
@@ -75,7 +76,7 @@ pub fn export(body: &Value, grants: Option<&Acl>, to: &Destination) -> Exported 
         source,
         deployment,
         permissions,
-        user_authorization: user_authorization(body),
+        user_authorization: user_authorization(body, &remote),
         resources,
         budget_policy_id: budget_policy_id.filter(|_| usage_policy_id.is_none()),
         usage_policy_id,
@@ -202,11 +203,11 @@ fn deployment(remote: &RemoteApp, leave_out: &mut impl FnMut(&str, &str)) -> Opt
     })
 }
 
-fn user_authorization(body: &Value) -> Option<UserAuthorization> {
-    let scopes: Vec<String> = wire::items(body, "user_api_scopes")
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+fn user_authorization(body: &Value, remote: &RemoteApp) -> Option<UserAuthorization> {
+    // Those in effect tell where they are not echoed.
+    let known = remote.settings.get(Setting::SCOPES);
+    let known = known.and_then(Value::as_array).into_iter().flatten();
+    let scopes: Vec<String> = known.filter_map(Value::as_str).map(str::to_owned).collect();
     let user = UserAuthorization {
         scopes: (!scopes.is_empty()).then_some(scopes),
         forward_access_token: body

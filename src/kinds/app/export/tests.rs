@@ -195,7 +195,7 @@ prop_compose! {
     fn remote()(
         state in select(vec!["ACTIVE", "STOPPED", "STARTING", "STOPPING", "UPDATING", "ERROR"]),
         settings in subsequence(SETTINGS.iter().map(|f| f.wire).collect::<Vec<_>>(), 0..SETTINGS.len()),
-        odd in subsequence(vec!["size", "resource", "telemetry", "repository", "instances"], 0..3),
+        odd in subsequence(vec!["size", "resource", "telemetry", "repository", "instances", "scopes"], 0..3),
         resources in subsequence((0..10_usize).collect::<Vec<_>>(), 1..10),
         deployment in prop::option::of((deployed(), any::<bool>())),
         default_path in prop::option::of(select(vec!["/Workspace/a", "/Users/b/c", "/Workspace/other"])),
@@ -215,6 +215,10 @@ prop_compose! {
                 "size" => body["compute_size"] = json!("SMALL"),
                 "resource" => body["resources"] = json!([{"name": "new", "quantum": {"id": "1"}}]),
                 "telemetry" => body["telemetry_export_destinations"] = json!([{"s3": {}}]),
+                "scopes" => {
+                    body["user_api_scopes"] = Value::Null;
+                    body["effective_user_api_scopes"] = json!(["sql", "iam.current-user:read"]);
+                }
                 "repository" => body["git_repository"] = json!({"provider": "sourceHut", "url": "https://x"}),
                 _ => body["compute_min_instances"] = json!(4),
             }

@@ -319,6 +319,10 @@ async fn update(
         }
         _ => UpdateOutcome::Ended,
     });
+    if seen.update == Seen::Looked(UpdateOutcome::Ended) && !seen.refused.contains_key("update") {
+        // The difference may be older than the outcome: a list lags, or the change ended between the two looks.
+        seen.app = Seen::Looked(look_live(world, name).await?);
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::spec::{AppMemory, DatabricksApp, Level, PendingChange};
 use super::wire::{RemoteApp, RemoteDeployment};
 use crate::api::status::cut;
 use crate::engine::managed::{Managed as _, Outcome, Step as _};
-use crate::engine::plan::{Plan, Seen};
+use crate::engine::plan::{Plan, Refusal, Seen};
 
 /// Rounds after which a plan that goes on counts as one that never ends.
 const ROUNDS: usize = 40;
@@ -218,10 +218,19 @@ fn origin(deployment: &RemoteDeployment) -> Origin {
     }
 }
 
+/// What would come of a plan, to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Foreseen {
+    /// Every write, in order.
+    pub changes: Vec<PendingChange>,
+    /// What is still refused once nothing else is left to do.
+    pub refusals: Vec<Refusal>,
+}
+
 /// Every write that would follow from what was seen, in order, until nothing is left to do or something is refused.
-pub fn foresee(app: &DatabricksApp, inputs: &Inputs<'_>) -> Vec<PendingChange> {
+pub fn foresee(app: &DatabricksApp, inputs: &Inputs<'_>) -> Foreseen {
     let mut model = Model::new(inputs.seen, inputs.memory);
-    let mut changes = Vec::new();
+    let mut foreseen = Foreseen::default();
     for _ in 0..ROUNDS {
         let memory = model.memory.clone();
         let seen = model.seen(inputs.seen, app);
@@ -234,17 +243,19 @@ pub fn foresee(app: &DatabricksApp, inputs: &Inputs<'_>) -> Vec<PendingChange> {
         };
         let next = plan(app, &inputs);
         if next.steps.is_empty() && next.wait.is_none() {
+            foreseen.refusals = next.refusals;
             break;
         }
         for step in &next.steps {
-            changes.extend(shown(step, &inputs));
+            foreseen.changes.extend(shown(step, &inputs));
         }
         model.act(app, &inputs, &next);
         if next.steps.is_empty() {
             model.advance();
         }
+        foreseen.refusals = next.refusals;
     }
-    changes
+    foreseen
 }
 
 /// A step as people read it: each field with what it is and what it would be; no value of a variable.

@@ -7,9 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::fields::{self, Settings};
-use super::spec::{AppResource, DatabricksApp, GitSource, Telemetry};
+use super::spec::DatabricksApp;
 use crate::databricks::Route;
 use crate::worlds::databricks::Row;
+
+mod translate;
+
+pub use translate::{
+    git_repository, git_source, git_spec, given, resource, resource_spec, telemetry, telemetry_spec,
+};
 
 /// The state of an app's process, which lists are known to leave out.
 pub const APP_STATUS: &str = "app_status";
@@ -235,7 +241,7 @@ pub fn deployment(value: &Value) -> Option<RemoteDeployment> {
 }
 
 /// What of a repository is asked for, without what only the service adds.
-fn git_reference(git: &Value) -> Value {
+pub(super) fn git_reference(git: &Value) -> Value {
     let keys = ["branch", "tag", "commit", "source_code_path"];
     let asked: Map<String, Value> = keys
         .iter()
@@ -312,103 +318,6 @@ pub fn same_path(a: &str, b: &str) -> bool {
         path.trim_end_matches('/')
     }
     bare(a) == bare(b)
-}
-
-/// One resource as the service takes it.
-pub fn resource(resource: &AppResource) -> Value {
-    let mut body = Map::new();
-    body.insert("name".into(), json!(resource.name));
-    if let Some(description) = resource.description.as_ref().filter(|d| !d.is_empty()) {
-        body.insert("description".into(), json!(description));
-    }
-    if let Some(r) = &resource.app {
-        body.insert(
-            "app".into(),
-            json!({"name": r.name, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.database {
-        body.insert("database".into(), json!({"instance_name": r.instance_name, "database_name": r.database_name, "permission": r.permission.wire()}));
-    }
-    if let Some(r) = &resource.postgres {
-        let mut value = json!({"branch": r.branch, "permission": r.permission.wire()});
-        if let Some(database) = &r.database {
-            value["database"] = json!(database);
-        }
-        body.insert("postgres".into(), value);
-    }
-    if let Some(r) = &resource.experiment {
-        body.insert(
-            "experiment".into(),
-            json!({"experiment_id": r.experiment_id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.genie_space {
-        body.insert(
-            "genie_space".into(),
-            json!({"name": r.name, "space_id": r.space_id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.job {
-        body.insert(
-            "job".into(),
-            json!({"id": r.id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.secret {
-        body.insert(
-            "secret".into(),
-            json!({"scope": r.scope, "key": r.key, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.serving_endpoint {
-        body.insert(
-            "serving_endpoint".into(),
-            json!({"name": r.name, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.sql_warehouse {
-        body.insert(
-            "sql_warehouse".into(),
-            json!({"id": r.id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.uc_securable {
-        body.insert("uc_securable".into(), json!({"securable_full_name": r.full_name, "securable_type": r.securable_type.wire(), "permission": r.permission.wire()}));
-    }
-    Value::Object(body)
-}
-
-/// A repository as the service takes it.
-pub fn git_repository(git: &GitSource) -> Option<Value> {
-    let mut body = json!({"provider": git.provider.wire(), "url": git.url});
-    if git.auto_deploy {
-        body["auto_deploy"] = json!(true);
-    }
-    Some(body)
-}
-
-/// What of a repository to deploy, as the service takes it.
-pub fn git_source(git: &GitSource) -> Value {
-    let reference = &git.reference;
-    let mut body = match (&reference.branch, &reference.tag, &reference.commit) {
-        (Some(branch), ..) => json!({ "branch": branch }),
-        (_, Some(tag), _) => json!({ "tag": tag }),
-        (.., commit) => json!({ "commit": commit.as_deref().unwrap_or_default() }),
-    };
-    if let Some(path) = &git.path {
-        body["source_code_path"] = json!(path);
-    }
-    body
-}
-
-/// Telemetry tables as the service takes them.
-pub fn telemetry(telemetry: &Telemetry) -> Value {
-    json!({"unity_catalog": {
-        "logs_table": telemetry.logs_table,
-        "metrics_table": telemetry.metrics_table,
-        "traces_table": telemetry.traces_table,
-    }})
 }
 
 /// The outcome of the last update, as `GET …/update` shows it: its state and message.

@@ -1,6 +1,6 @@
 //! What a pass looks at. Reads only, and as few as can be: the shared list serves all apps; a GET confirms drift before a
 //! write, follows an ambiguous error, or reads what no list holds.
-mod access;
+pub(super) mod access;
 mod code;
 
 pub use code::Watch;
@@ -8,6 +8,7 @@ pub use code::Watch;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::World;
 use super::claim::winner;
@@ -28,13 +29,33 @@ use crate::worlds::databricks::{Look, Source, trouble};
 /// An accepted change of settings takes some seconds.
 const UPDATE_PAUSE: Duration = Duration::from_secs(10);
 
+/// What makes one look differ from another.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub wish: Wish,
+    /// The spec differs from the one last reported on.
+    pub changed: bool,
+    /// Everything is looked at anew, whatever earlier looks found.
+    pub forced: bool,
+}
+
+/// Whether the annotation asks for a look that was not made yet.
+pub(super) fn look_requested(app: &DatabricksApp, memory: &AppMemory) -> bool {
+    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
+    asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref()
+}
+
 pub(super) async fn observe(
     app: &DatabricksApp,
     memory: &AppMemory,
     world: &World,
-    wish: Wish,
-    changed: bool,
+    asked: Asked,
 ) -> Result<Observed, Trouble> {
+    let Asked {
+        wish,
+        changed,
+        forced,
+    } = asked;
     if let Some(unavailable) = world.connection.unavailable() {
         return Err(unavailable);
     }
@@ -44,8 +65,7 @@ pub(super) async fn observe(
     let name = app.remote_name();
     let clock = world.connection.clock();
     let mut seen = Observed::nothing(identity);
-    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
-    if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
+    if forced {
         seen.forced = true;
         world.memo.forget_refusals(name);
         look_live(world, name).await?;
@@ -225,6 +245,12 @@ fn is_ours(app: &DatabricksApp, memory: &AppMemory, seen: &Observed) -> bool {
 
 /// One GET of the app; its answer is the newest look.
 async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Trouble> {
+    let body = get(world, name).await?;
+    Ok(body.map(|body| RemoteApp::read(&body)))
+}
+
+/// As [`look_live`]: the answer itself.
+pub(super) async fn get(world: &World, name: &str) -> Result<Option<Value>, Trouble> {
     let sent = Instant::now();
     let path = format!("/api/2.0/apps/{name}");
     let answer = world
@@ -232,11 +258,12 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
         .client()
         .get(Route::normal("apps/get"), &path, &[])
         .await;
-    let (row, sent) = match answer {
-        Ok(answer) => (Some(RemoteApp::read(&answer.body)), answer.sent),
+    let (body, sent) = match answer {
+        Ok(answer) => (Some(answer.body), answer.sent),
         Err(Error::NotFound(_)) => (None, sent),
         Err(error) => return Err(unread("reading the app", &error, world)),
     };
+    let row = body.as_ref().map(RemoteApp::read);
     // An answer that is no app at all says nothing about it, least of all that it is gone.
     if row
         .as_ref()
@@ -245,8 +272,8 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
         let message = format!("reading the app: the answer is no app {name}");
         return Err(Trouble::new(Reason::UnexpectedAnswer, message, Fate::Retry));
     }
-    world.board.got(name, sent, row.clone());
-    Ok(row)
+    world.board.got(name, sent, row);
+    Ok(body)
 }
 
 /// An interval of an app's own, longer by at most a tenth, so that looks at many apps spread.
@@ -258,7 +285,7 @@ fn spread(interval: Duration, name: &str) -> Duration {
 }
 
 /// A look that failed; a refusal of it is no statement about what was looked at.
-fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
+pub(super) fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
     let clock = world.connection.clock();
     trouble(doing, error, Reason::UnexpectedAnswer, clock)
 }
@@ -312,6 +339,10 @@ async fn update(
         }
         _ => UpdateOutcome::Ended,
     });
+    if seen.update == Seen::Looked(UpdateOutcome::Ended) && !seen.refused.contains_key("update") {
+        // The difference may be older than the outcome: a list lags, or the change ended between the two looks.
+        seen.app = Seen::Looked(look_live(world, name).await?);
+    }
     Ok(())
 }
 

@@ -79,7 +79,7 @@ fn details(
     {
         let memory = outcome.memory;
         let (at, scale, wish) = (outcome.at, outcome.scale, outcome.wish);
-        let changes = model::foresee(
+        let foreseen = model::foresee(
             app,
             &Inputs {
                 seen,
@@ -89,7 +89,7 @@ fn details(
                 wish,
             },
         );
-        details.pending_changes = changes.into_iter().take(100).collect();
+        details.pending_changes = foreseen.changes.into_iter().take(100).collect();
     }
     details
 }

@@ -4,8 +4,8 @@ use super::plan::{Scenario, Variant};
 
 /// Rows of a page of the list.
 const PAGE: usize = 100;
-/// Calls a minute: one in ten minutes.
-const SLOW: f64 = 0.1;
+/// Minutes between two looks at what no list shows.
+const SLOW: f64 = 10.0;
 
 /// What a limit depends on.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ impl Case {
             Variant::Usual | Variant::Latency | Variant::FullLists => 0.0,
         };
         match self.scenario {
-            Scenario::Create | Scenario::TakenName => (3.5 * n).max(10.0) + thinner,
+            Scenario::Create | Scenario::TakenName => self.creation() + thinner,
             Scenario::Description => 3.0,
             Scenario::Quiet | Scenario::WatchedFolders | Scenario::GuardedGrants => self.quiet(),
             // Each takes one write.
@@ -41,6 +41,16 @@ impl Case {
 
     pub(super) fn allows(&self, calls: u64) -> bool {
         calls as f64 <= self.limit() + 1e-9
+    }
+
+    /// Ten for one app, 350 for a page of them: three writes each, and lists that all share. In between a straight line.
+    fn creation(&self) -> f64 {
+        let n = self.apps as f64;
+        if self.apps >= PAGE {
+            return 3.5 * n;
+        }
+        let one = 10.0;
+        one + (n - 1.0) * (3.5 * PAGE as f64 - one) / (PAGE as f64 - 1.0)
     }
 
     /// Looks that time alone asks for.
@@ -61,7 +71,9 @@ impl Case {
             _ => 0.0,
         };
         let workspace = 1.0;
-        self.minutes * (self.pages() + SLOW * (acl + thin + folders + guarded + workspace))
+        // Each of these may be due once even in less than its interval.
+        let minutes = self.minutes.max(SLOW);
+        minutes * (self.pages() + (acl + thin + folders + guarded + workspace) / SLOW)
     }
 
     fn pages(&self) -> f64 {
@@ -88,6 +100,7 @@ mod tests {
     fn creation_costs_ten_calls_for_one_app_and_three_and_a_half_each_for_a_hundred() {
         let usual = |apps| limit(Scenario::Create, Variant::Usual, apps);
         assert_eq!((usual(1), usual(100)), (10.0, 350.0));
+        assert_eq!((usual(20).round(), usual(2_000)), (75.0, 7_000.0));
         assert_eq!(limit(Scenario::Create, Variant::ThinnerLists, 100), 450.0);
         assert_eq!(limit(Scenario::TakenName, Variant::Usual, 100), 350.0);
     }

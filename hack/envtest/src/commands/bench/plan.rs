@@ -138,10 +138,6 @@ impl Run {
     pub(super) fn time_scale(&self) -> u32 {
         if self.apps > FULL_PAGE { 10 } else { 60 }
     }
-
-    pub(super) fn has(&self, scenario: Scenario) -> bool {
-        self.scenarios.contains(&scenario)
-    }
 }
 
 /// The runs for some sizes, and what the default leaves out. Empty lists: all scenarios, and all variants where they are
@@ -200,7 +196,7 @@ mod tests {
         let (all, left_out) = runs(&SIZES, &[], &[]);
         for scenario in Scenario::value_variants() {
             for size in [1, 20, 100] {
-                let measured = |run: &Run| run.apps == size && run.has(*scenario);
+                let measured = |run: &Run| run.apps == size && run.scenarios.contains(scenario);
                 assert!(all.iter().any(measured), "{scenario} {size}");
             }
         }

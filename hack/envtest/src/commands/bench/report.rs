@@ -1,12 +1,13 @@
 //! One measured row, as the table and as `report.json` show it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::limits::Case;
-use super::plan::{Scenario, Variant};
+use super::plan::{Run, Scenario, Variant};
 
 /// Requests of one route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,7 +68,7 @@ pub(super) struct Cost {
     /// At the end.
     pub(super) resident_bytes: u64,
     /// Requests of its ServiceAccount that ask for a change, by resource, e.g. `databricksapps/status`.
-    pub(super) kubernetes_writes: std::collections::BTreeMap<String, u64>,
+    pub(super) kubernetes_writes: BTreeMap<String, u64>,
 }
 
 /// One row of the table.
@@ -93,14 +94,14 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(
+    pub(super) fn of(
+        run: &Run,
         scenario: Scenario,
-        variant: Variant,
-        apps: usize,
         time_scale: u32,
         requests: Vec<Requests>,
         cost: Cost,
     ) -> Self {
+        let (apps, variant) = (run.apps, run.variant);
         let minutes = cost.wall_seconds * f64::from(time_scale) / 60.0;
         let calls = requests
             .iter()
@@ -208,6 +209,7 @@ impl Report {
 mod tests {
     use serde_json::json;
 
+    use super::super::plan::Fleet;
     use super::*;
 
     fn shown() -> Value {
@@ -224,8 +226,13 @@ mod tests {
             wall_seconds,
             ..Cost::default()
         };
-        let (scenario, variant) = (Scenario::Description, Variant::Usual);
-        Row::new(scenario, variant, 2, 60, requests(&shown()), cost)
+        let run = Run {
+            apps: 2,
+            fleet: Fleet::Plain,
+            variant: Variant::Usual,
+            scenarios: Vec::new(),
+        };
+        Row::of(&run, Scenario::Description, 60, requests(&shown()), cost)
     }
 
     #[test]

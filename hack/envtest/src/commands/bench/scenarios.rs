@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use envtest::STRANGER;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::Error;
 use super::fleet::{self, Declared, WAREHOUSE};
 use super::plan::{Fleet, Scenario};
 use super::report::Row;
-use super::stage::Stage;
+use super::stage::{AT_ONCE, Mark, Stage};
 
 /// Service time in which nothing changes.
 const QUIET: Duration = Duration::from_secs(600);
@@ -104,7 +105,7 @@ async fn acl_drift(stage: &mut Stage) -> Result<Row, Error> {
         let path = format!("/sim/permissions/{}", fleet::name(n));
         stage.sim("PUT", &path, drifted.clone()).await?;
     }
-    written(stage, &[("PUT", APP_ACL)], stage.run.apps).await?;
+    written(stage, "PUT", APP_ACL, stage.run.apps).await?;
     let row = row(stage, Scenario::AclDrift, stage.run.time_scale(), mark).await?;
     for n in 0..stage.run.apps {
         let path = format!("/api/2.0/permissions/apps/{}", fleet::name(n));
@@ -122,26 +123,26 @@ async fn acl_drift(stage: &mut Stage) -> Result<Row, Error> {
 async fn stripped_grants(stage: &mut Stage) -> Result<Row, Error> {
     let jobs = (0..stage.run.apps).map(|n| format!("jobs/{}", fleet::job(n)));
     let objects: Vec<String> = jobs.chain([format!("warehouses/{WAREHOUSE}")]).collect();
-    for object in &objects {
-        let path = format!("/api/2.0/permissions/{object}");
-        let only = json!({"access_control_list": [
-            {"user_name": STRANGER, "permission_level": "IS_OWNER"},
-        ]});
-        stage
-            .as_stranger(reqwest::Method::PUT, &path, Some(only))
-            .await?;
-    }
-    // What the stranger asked is not the operator's.
+    let only = json!({"access_control_list": [
+        {"user_name": STRANGER, "permission_level": "IS_OWNER"},
+    ]});
     let mark = stage.mark().await?;
+    let (acting, put) = (&*stage, &reqwest::Method::PUT);
+    stream::iter(&objects)
+        .map(|object| {
+            let (path, only) = (format!("/api/2.0/permissions/{object}"), only.clone());
+            async move { acting.as_stranger(put.clone(), &path, Some(only)).await }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(|_| std::future::ready(Ok(())))
+        .await?;
     let restored = 2 * stage.run.apps;
-    written(stage, &[("PATCH", OBJECT_ACL)], restored).await?;
-    let row = row(
-        stage,
-        Scenario::StrippedGrants,
-        stage.run.time_scale(),
-        mark,
-    )
-    .await?;
+    written(stage, "PATCH", OBJECT_ACL, restored).await?;
+    let (mut requests, cost) = stage.since(mark).await?;
+    // Those were the stranger's.
+    requests.retain(|r| r.method != "PUT" || r.route != OBJECT_ACL);
+    let scale = stage.run.time_scale();
+    let row = Row::of(&stage.run, Scenario::StrippedGrants, scale, requests, cost);
     let mut held = 0;
     for object in &objects {
         let path = format!("/api/2.0/permissions/{object}");
@@ -184,14 +185,11 @@ async fn look(stage: &mut Stage, scenario: Scenario) -> Result<Row, Error> {
 }
 
 /// Waits until so many of these requests were accepted.
-async fn written(stage: &Stage, routes: &[(&str, &str)], wanted: usize) -> Result<(), Error> {
+async fn written(stage: &Stage, method: &str, route: &str, wanted: usize) -> Result<(), Error> {
     let what = format!("{wanted} grants are repaired");
     stage
         .until(&what, async || {
-            let mut count = 0;
-            for (method, route) in routes {
-                count += stage.accepted(method, route).await?;
-            }
+            let count = stage.accepted(method, route).await?;
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             Ok(if count >= wanted { Ok(()) } else { Err(count) })
         })
@@ -202,11 +200,8 @@ async fn row(
     stage: &mut Stage,
     scenario: Scenario,
     time_scale: u32,
-    mark: super::stage::Mark,
+    mark: Mark,
 ) -> Result<Row, Error> {
     let (requests, cost) = stage.since(mark).await?;
-    let (variant, apps) = (stage.run.variant, stage.run.apps);
-    Ok(Row::new(
-        scenario, variant, apps, time_scale, requests, cost,
-    ))
+    Ok(Row::of(&stage.run, scenario, time_scale, requests, cost))
 }

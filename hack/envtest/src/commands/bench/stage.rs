@@ -22,8 +22,8 @@ use super::plan::Run;
 use super::report::{self, Cost, Requests};
 
 const FIELD_MANAGER: &str = "envtest";
-/// Requests to the API server under way at a time.
-const AT_ONCE: usize = 16;
+/// Requests of a kind under way at a time.
+pub(super) const AT_ONCE: usize = 16;
 /// Most that the API takes: time, not the limiter, is what is measured.
 const LIMIT: u32 = 1_000;
 /// The watched state changes for so long at most without anything being seen of it.

@@ -82,6 +82,11 @@ impl<R: Row> Thin<R> {
         self.lacking
     }
 
+    /// Whether lists are known to leave out that field.
+    pub fn leaves_out(&self, field: &str) -> bool {
+        self.fields.contains(field)
+    }
+
     /// When the name was last seen whole.
     pub fn last_live(&self, name: &str) -> Option<Instant> {
         self.live.get(name).map(|live| live.sent)
@@ -154,7 +159,7 @@ mod tests {
         assert_eq!(list(&mut thin, at(1), ""), "");
         thin.got("a", at(2), Some(&row("x")));
         assert_eq!(list(&mut thin, at(3), ""), "x");
-        assert!(thin.is_lacking());
+        assert!(thin.is_lacking() && thin.leaves_out("text"));
         thin.got("a", at(4), Some(&row("y")));
         assert_eq!(list(&mut thin, at(5), ""), "y");
     }
@@ -167,6 +172,6 @@ mod tests {
         assert_eq!(list(&mut thin, at(1), "x"), "x");
         thin.got("a", at(2), Some(&row("x")));
         assert_eq!(list(&mut thin, at(3), ""), "");
-        assert!(!thin.is_lacking());
+        assert!(!thin.is_lacking() && !thin.leaves_out("text"));
     }
 }

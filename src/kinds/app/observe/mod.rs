@@ -16,7 +16,7 @@ use super::plan::{
     self, Claim, Inputs, Observed, SourceState, Step, UpdateOutcome, needs_confirmation, ownership,
     plan,
 };
-use super::spec::{AppMemory, DatabricksApp, Rollback};
+use super::spec::{AppMemory, DatabricksApp, RecordedDeployment, Rollback};
 use super::wire::{self, RemoteApp};
 use crate::api::annotation;
 use crate::api::status::Reason;
@@ -50,7 +50,7 @@ pub(super) async fn observe(
         world.memo.forget_refusals(name);
         look_live(world, name).await?;
     }
-    let (row, source) = match world.board.look(name) {
+    let (row, mut source) = match world.board.look(name) {
         Look::Fresh { row, source, .. } => (row, source),
         Look::Stale { live: true } => (look_live(world, name).await?, Source::Live),
         Look::Stale { live: false } => {
@@ -68,7 +68,7 @@ pub(super) async fn observe(
     seen.refused = world.memo.refusals(name, clock);
     let time = (clock.now(), clock.scale());
     if wish == Wish::Live {
-        thin_fields(app, world, &mut seen, source).await?;
+        thin_fields(app, world, &mut seen, &mut source).await?;
         code::material(app, memory, world, &mut seen).await;
     }
     let draft = plan(app, &inputs(&seen, memory, time, wish));
@@ -76,12 +76,13 @@ pub(super) async fn observe(
         && needs_confirmation(app, &inputs(&seen, memory, time, wish), &draft, changed)
     {
         seen.app = Seen::Looked(look_live(world, name).await?);
+        source = Source::Live;
     }
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         access::grants(app, world, identity, &mut seen).await;
         access::resources(app, world, &mut seen).await;
         update(app, memory, world, &mut seen).await?;
-        deployment(app, memory, world, &mut seen).await?;
+        deployment(app, memory, world, &mut seen, source).await?;
         source_path(app, world, memory, &mut seen).await?;
     }
     let draft = plan(app, &inputs(&seen, memory, time, wish));
@@ -126,12 +127,12 @@ async fn thin_fields(
     app: &DatabricksApp,
     world: &World,
     seen: &mut Observed,
-    source: Source,
+    source: &mut Source,
 ) -> Result<(), Trouble> {
     let running = seen
         .remote()
         .is_some_and(|r| r.compute_state == "ACTIVE" && !r.deploying());
-    if !running || source == Source::Live || !world.board.is_thin() {
+    if !running || *source == Source::Live || !world.board.is_thin() {
         return Ok(());
     }
     let (name, clock) = (app.remote_name(), world.connection.clock());
@@ -140,6 +141,7 @@ async fn thin_fields(
     let unknown = seen.remote().is_some_and(|r| r.app_state.is_empty());
     if rollback == Some(Rollback::OnFailure) && unknown {
         seen.app = Seen::Looked(look_live(world, name).await?);
+        *source = Source::Live;
         return Ok(());
     }
     let interval = spread(world.connection.permissions_interval(), name);
@@ -153,6 +155,7 @@ async fn thin_fields(
         return Ok(());
     }
     seen.app = Seen::Looked(look_live(world, name).await?);
+    *source = Source::Live;
     seen.due_in(interval);
     Ok(())
 }
@@ -301,21 +304,24 @@ async fn deployment(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
+    source: Source,
 ) -> Result<(), Trouble> {
-    let remote = seen.remote().cloned();
-    let (Some(known), Some(remote)) = (&memory.deployment, remote) else {
+    let Some(known) = &memory.deployment else {
         return Ok(());
     };
-    let mut shown = [&remote.pending, &remote.active].into_iter().flatten();
-    let ended = matches!(known.state.as_str(), "FAILED" | "CANCELLED");
-    if ended
-        || remote.compute_state != "ACTIVE"
-        || seen.code().map(|code| code.digest(app)).as_ref() != Some(&known.digest)
-        || shown.any(|d| d.id == known.id || d.in_progress())
-    {
+    let name = app.remote_name();
+    if !hides(app, known, seen) {
         return Ok(());
     }
-    let name = app.remote_name();
+    // A list may leave deployments out altogether. A GET of the app shows the field and counts from then on, where a GET
+    // of the deployment would be needed at every pass.
+    let shows_none = seen.remote().is_some_and(|remote| remote.active.is_none());
+    if source == Source::List && (shows_none || world.board.leaves_out("active_deployment")) {
+        seen.app = Seen::Looked(look_live(world, name).await?);
+        if !hides(app, known, seen) {
+            return Ok(());
+        }
+    }
     let path = format!("/api/2.0/apps/{name}/deployments/{}", known.id);
     let route = Route::normal("apps/deployments/get");
     match world.connection.client().get(route, &path, &[]).await {
@@ -329,6 +335,19 @@ async fn deployment(
         Err(Error::NotFound(_)) => Ok(()),
         Err(error) => Err(unread("reading the deployment", &error, world)),
     }
+}
+
+/// Whether a running app shows another deployment than our last one, or none, and nobody knows yet how ours ended.
+fn hides(app: &DatabricksApp, known: &RecordedDeployment, seen: &Observed) -> bool {
+    let Some(remote) = seen.remote() else {
+        return false;
+    };
+    let mut shown = [&remote.pending, &remote.active].into_iter().flatten();
+    let ended = matches!(known.state.as_str(), "FAILED" | "CANCELLED");
+    !ended
+        && remote.compute_state == "ACTIVE"
+        && seen.code().map(|code| code.digest(app)).as_ref() == Some(&known.digest)
+        && !shown.any(|d| d.id == known.id || d.in_progress())
 }
 
 /// Whether the source path exists, once a deployment from it failed or was refused.

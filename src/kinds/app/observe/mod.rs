@@ -5,6 +5,7 @@ mod code;
 
 pub use code::Watch;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
@@ -81,7 +82,7 @@ pub(super) async fn observe(
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         access::grants(app, world, identity, &mut seen).await;
         access::resources(app, world, &mut seen).await;
-        update(app, memory, world, &mut seen).await?;
+        update(app, memory, world, &mut seen, &mut source).await?;
         deployment(app, memory, world, &mut seen, source).await?;
         source_path(app, world, memory, &mut seen).await?;
     }
@@ -260,15 +261,29 @@ async fn update(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
+    source: &mut Source,
 ) -> Result<(), Trouble> {
-    let (Some(attempt), Some(remote)) = (&memory.update, seen.remote()) else {
+    let Some(attempt) = &memory.update else {
         return Ok(());
     };
-    let fields = fields::to_update(app, &remote.settings);
-    if fields.is_empty() || seen.refused.contains_key("update") {
+    let name = app.remote_name();
+    let differing = |seen: &Observed| {
+        let remote = seen
+            .remote()
+            .filter(|_| !seen.refused.contains_key("update"));
+        remote.map_or_else(BTreeMap::new, |r| fields::to_update(app, &r.settings))
+    };
+    let mut fields = differing(seen);
+    // What lists leave out is still as the GET before the change showed it.
+    let left_out = fields.keys().any(|field| world.board.leaves_out(field));
+    if *source == Source::List && left_out {
+        seen.app = Seen::Looked(look_live(world, name).await?);
+        *source = Source::Live;
+        fields = differing(seen);
+    }
+    if fields.is_empty() {
         return Ok(());
     }
-    let name = app.remote_name();
     let path = format!("/api/2.0/apps/{name}/update");
     let clock = world.connection.clock();
     let answer = world

@@ -87,7 +87,7 @@ pub(super) enum Variant {
     Latency,
     /// At once; its lists leave nothing out.
     FullLists,
-    /// At once; its lists leave out deployments and resources, too.
+    /// At once; its lists leave out the active deployment and some settings, too.
     ThinnerLists,
 }
 
@@ -97,7 +97,12 @@ impl Variant {
         match self {
             Self::Usual | Self::Latency => &["app_status"],
             Self::FullLists => &[],
-            Self::ThinnerLists => &["app_status", "active_deployment", "resources"],
+            Self::ThinnerLists => &[
+                "app_status",
+                "active_deployment",
+                "description",
+                "resources",
+            ],
         }
     }
 }

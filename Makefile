@@ -13,6 +13,9 @@ demo: build controlplane ## Watch a fleet come up, be repaired three times, and 
 playground: build controlplane ## Start an API server, a fake workspace and the operator, and leave them running
 	@target/debug/envtest playground up
 
+bench: build controlplane ## Count what the operator costs, up to 2,000 apps (about 15 minutes); BENCH="--apps 20" measures a part
+	@target/debug/envtest bench $(BENCH)
+
 playground-down: ## End the playground
 	@if [ -x target/debug/envtest ]; then target/debug/envtest playground down; else echo 'no playground: nothing is built'; fi
 
@@ -39,4 +42,4 @@ generate: ## Write the generated files: crds/, role.yaml, their copies in config
 	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
 	$(CARGO) run --quiet --locked -- reference > docs/reference.md
 
-.PHONY: help build demo playground playground-down controlplane test check generate
+.PHONY: help build demo bench playground playground-down controlplane test check generate

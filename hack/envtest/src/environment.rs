@@ -20,9 +20,42 @@ pub const WORKSPACE: &str = "playground";
 pub const IDENTITY: &str = "operator@example.com";
 /// A user whom nobody gave anything.
 pub const STRANGER: &str = "stranger@example.com";
-/// Calls a second that the DatabricksWorkspace allows: so many that time, not the limiter, is what is seen.
-const LIMIT: u32 = 600;
 const GRACE: Duration = Duration::from_secs(5);
+
+/// What an environment is like.
+#[derive(Clone, Debug)]
+pub struct EnvironmentOptions {
+    /// Service time runs so many times faster than wire time.
+    pub time_scale: u32,
+    /// What the fake workspace knows from the start; the program's own format. Groups `users` and `admins` always exist.
+    pub seed: String,
+    /// Personal access tokens of others than the operator, and whose they are.
+    pub other_tokens: Vec<(String, String)>,
+    /// More flags of the fake workspace.
+    pub sim_arguments: Vec<String>,
+    /// Calls a second, and at once, that the DatabricksWorkspace allows: so many that time, not the limiter, is what is
+    /// seen.
+    pub requests_per_second: u32,
+    /// Of the operator, as in `RUST_LOG`.
+    pub log_filter: String,
+    /// Where the operator's log goes; by default to a file that goes with the environment.
+    pub operator_log: Option<PathBuf>,
+}
+
+impl EnvironmentOptions {
+    /// A user and a warehouse that nobody uses.
+    pub fn new(time_scale: u32) -> Self {
+        Self {
+            time_scale,
+            seed: format!("users: [{STRANGER}]\nwarehouses: [wh-1]\n"),
+            other_tokens: Vec::new(),
+            sim_arguments: Vec::new(),
+            requests_per_second: 600,
+            log_filter: "info".into(),
+            operator_log: None,
+        }
+    }
+}
 
 /// Why the environment did not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,25 +88,29 @@ pub struct Environment {
     pub token: String,
     /// Service time runs so many times faster than wire time.
     pub time_scale: u32,
+    operator_options: OperatorOptions,
     _folder: RunFolder,
 }
 
 impl Environment {
     /// Starts it, control plane and fake workspace side by side; `progress` gets a line as each is up. About 6 s once
     /// everything is built.
-    pub async fn start(time_scale: u32, progress: impl Fn(&str)) -> Result<Self, EnvironmentError> {
+    pub async fn start(
+        wanted: EnvironmentOptions,
+        progress: impl Fn(&str),
+    ) -> Result<Self, EnvironmentError> {
         let temp = std::env::temp_dir();
         let folder = RunFolder::create().map_err(files("make a run's folder in", temp))?;
-        let token = format!("dapi{:016x}{:016x}", ports::random(), ports::random());
+        let token = random_token();
 
         let seed = folder.join("seed.yaml");
-        // Groups `users` and `admins` always exist.
-        std::fs::write(&seed, format!("users: [{STRANGER}]\nwarehouses: [wh-1]\n"))
-            .map_err(files("write", seed.clone()))?;
+        std::fs::write(&seed, &wanted.seed).map_err(files("write", seed.clone()))?;
         let mut options = SimOptions::new(&token, IDENTITY, folder.join("databricks-sim.log"));
-        options.time_scale = time_scale;
+        options.tokens.extend(wanted.other_tokens);
+        options.time_scale = wanted.time_scale;
         options.any_source = true;
         options.seed = Some(seed);
+        options.arguments = wanted.sim_arguments;
         let control_plane = async {
             let cluster = Cluster::start(ClusterOptions::default()).await?;
             progress("control plane: etcd, kube-apiserver, kube-controller-manager");
@@ -88,16 +125,18 @@ impl Environment {
         };
         let ((cluster, kubeconfig), sim) = tokio::try_join!(control_plane, workspace)?;
 
-        let mut options =
-            OperatorOptions::new(kubeconfig, folder.join("databricks-app-operator.log"));
-        options.time_scale = time_scale;
+        let log = folder.join("databricks-app-operator.log");
+        let mut operator_options =
+            OperatorOptions::new(kubeconfig, wanted.operator_log.unwrap_or(log));
+        operator_options.time_scale = wanted.time_scale;
+        operator_options.log_filter = wanted.log_filter;
         let client = cluster.client().await?;
         let connected = async {
-            connect(&client, &sim.url(), &token).await?;
+            connect(&client, &sim.url(), &token, wanted.requests_per_second).await?;
             Ok::<_, EnvironmentError>(())
         };
         let started = async {
-            let operator = Operator::start(options).await?;
+            let operator = Operator::start(operator_options.clone()).await?;
             progress(&format!("operator: {}", operator.url()));
             Ok::<_, EnvironmentError>(operator)
         };
@@ -107,9 +146,18 @@ impl Environment {
             sim,
             cluster,
             token,
-            time_scale,
+            time_scale: wanted.time_scale,
+            operator_options,
             _folder: folder,
         })
+    }
+
+    /// Starts another operator once the one that runs has ended. Its time alone runs so many times faster.
+    pub async fn replace_operator(&mut self, time_scale: u32) -> Result<(), EnvironmentError> {
+        self.operator.stop(GRACE).await;
+        self.operator_options.time_scale = time_scale;
+        self.operator = Operator::start(self.operator_options.clone()).await?;
+        Ok(())
     }
 
     /// Lets the operator finish what it is writing, then ends everything.
@@ -118,7 +166,17 @@ impl Environment {
     }
 }
 
-async fn connect(client: &Client, host: &str, token: &str) -> Result<(), ManifestError> {
+/// A personal access token that no other workspace takes.
+pub fn random_token() -> String {
+    format!("dapi{:016x}{:016x}", ports::random(), ports::random())
+}
+
+async fn connect(
+    client: &Client,
+    host: &str,
+    token: &str,
+    limit: u32,
+) -> Result<(), ManifestError> {
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -133,7 +191,7 @@ async fn connect(client: &Client, host: &str, token: &str) -> Result<(), Manifes
             "host": host,
             "auth": {"token": {"secretRef": {"name": WORKSPACE, "key": "token"}}},
             "allowedNamespaces": {"from": "All"},
-            "limits": {"requestsPerSecond": LIMIT, "burst": LIMIT},
+            "limits": {"requestsPerSecond": limit, "burst": limit},
         },
     });
     // JSON is YAML.

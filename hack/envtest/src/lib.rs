@@ -30,11 +30,15 @@ use std::path::{Path, PathBuf};
 
 pub use binaries::{Binaries, BinariesError, Build};
 pub use cluster::{Cluster, ClusterError, ClusterOptions};
-pub use environment::{Environment, EnvironmentError, IDENTITY, STRANGER, WORKSPACE};
+pub use environment::{
+    Environment, EnvironmentError, EnvironmentOptions, IDENTITY, STRANGER, WORKSPACE, random_token,
+};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};
 pub use process::{Process, ProcessError};
-pub use programs::{Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions};
+pub use programs::{
+    Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions, operator_build,
+};
 pub use show::describe;
 pub use testing::{cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out};
 

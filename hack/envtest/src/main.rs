@@ -1,4 +1,4 @@
-//! The commands behind `make demo`, `make playground` and `make controlplane`.
+//! The commands behind `make demo`, `make playground`, `make bench` and `make controlplane`.
 
 mod commands;
 

@@ -101,6 +101,15 @@ pub(crate) fn all_built() -> Result<(), ProgramError> {
     Ok(())
 }
 
+/// How the operator that would run was built: the name of the folder that holds it, as Cargo calls its profiles; `debug`
+/// or `release`.
+pub fn operator_build() -> Result<String, ProgramError> {
+    let path = locate(operator::NAME)?;
+    let folder = path.parent().and_then(Path::file_name);
+    let folder = folder.map(|name| name.to_string_lossy().into_owned());
+    Ok(folder.unwrap_or_default())
+}
+
 /// One program, running or not, at an address that stays. Dropping it kills it.
 #[derive(Debug)]
 pub struct Program {

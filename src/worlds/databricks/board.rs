@@ -126,6 +126,11 @@ impl<R: Row> Board<R> {
         self.thin().lacking().clone()
     }
 
+    /// Whether lists are known to leave out that field.
+    pub fn leaves_out(&self, field: &str) -> bool {
+        self.thin().leaves_out(field)
+    }
+
     /// When the name was last seen whole, by a GET or by the answer to a write.
     pub fn last_live(&self, name: &str) -> Option<Instant> {
         self.thin().last_live(name)

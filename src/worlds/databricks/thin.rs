@@ -84,6 +84,11 @@ impl<R: Row> Thin<R> {
         &self.lacking
     }
 
+    /// Whether lists are known to leave out that field.
+    pub fn leaves_out(&self, field: &str) -> bool {
+        self.fields.contains(field)
+    }
+
     /// When the name was last seen whole.
     pub fn last_live(&self, name: &str) -> Option<Instant> {
         self.live.get(name).map(|live| live.sent)

@@ -6,7 +6,7 @@ mod table;
 
 use std::time::{Duration, Instant};
 
-use envtest::{Environment, apply, describe, repository};
+use envtest::{Environment, EnvironmentOptions, apply, describe, repository};
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
@@ -52,7 +52,7 @@ pub(super) async fn run(time_scale: u32) -> Result<(), Failure> {
     let start = Instant::now();
     println!("starting (a minute of the platform's time takes a second here)");
     let environment = tokio::select! {
-        started = Environment::start(time_scale, |line| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32())) => started?,
+        started = Environment::start(EnvironmentOptions::new(time_scale), |line| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32())) => started?,
         _ = tokio::signal::ctrl_c() => return Err("interrupted; nothing is left running".into()),
     };
     let client = environment.cluster.client().await?;

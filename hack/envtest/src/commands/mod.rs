@@ -1,5 +1,6 @@
 //! Parses the command line and runs one command.
 
+mod bench;
 mod demo;
 mod playground;
 
@@ -35,6 +36,13 @@ enum Command {
     /// Exits with 0 when all of it happened; else says what did not, prints that object and its events, and exits with
     /// 1.
     Demo,
+    /// Count what the operator costs, and print it as a table.
+    ///
+    /// Fleets of several sizes come up in environments of their own; they are left alone, changed, drift, and an
+    /// operator starts over them. Each row gives calls to the workspace by route and how many are allowed, wall and CPU
+    /// seconds, resident memory and writes to Kubernetes. Exits with 1 when a limit is broken. docs/performance.md tells
+    /// how to read it.
+    Bench(bench::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +80,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Controlplane => controlplane(),
         Command::Demo => asynchronously(demo::run(TIME_SCALE)),
+        Command::Bench(options) => asynchronously(bench::run(options)),
         Command::Playground(Playground::Up(place)) => asynchronously(playground::up(&place.folder)),
         Command::Playground(Playground::Down(place)) => {
             asynchronously(playground::down(&place.folder))

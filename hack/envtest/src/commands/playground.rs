@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use envtest::{Environment, detached};
+use envtest::{Environment, EnvironmentOptions, detached};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -177,7 +177,7 @@ pub(super) async fn serve(folder: &Path, time_scale: u32) -> Result<(), Failure>
     let mut terminated = signal(SignalKind::terminate())?;
     let start = Instant::now();
     let environment = tokio::select! {
-        started = Environment::start(time_scale, |line| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32())) => started?,
+        started = Environment::start(EnvironmentOptions::new(time_scale), |line| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32())) => started?,
         _ = terminated.recv() => return Ok(()),
     };
     fs::copy(

@@ -1,6 +1,7 @@
 //! Tests against a real API server, one module a subject.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod cluster;
 mod installation;
 mod playground;

@@ -5,6 +5,7 @@ mod code;
 
 pub use code::Watch;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
@@ -17,7 +18,7 @@ use super::plan::{
     self, Claim, Inputs, Observed, SourceState, Step, UpdateOutcome, needs_confirmation, ownership,
     plan,
 };
-use super::spec::{AppMemory, DatabricksApp, Rollback};
+use super::spec::{AppMemory, DatabricksApp, RecordedDeployment, Rollback};
 use super::wire::{self, RemoteApp};
 use crate::api::annotation;
 use crate::api::status::Reason;
@@ -109,8 +110,8 @@ pub(super) async fn observe(
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         access::grants(app, world, identity, &mut seen).await;
         access::resources(app, world, &mut seen).await;
-        update(app, memory, world, &mut seen).await?;
-        deployment(app, memory, world, &mut seen).await?;
+        update(app, memory, world, &mut seen, source).await?;
+        deployment(app, memory, world, &mut seen, source).await?;
         source_path(app, world, memory, &mut seen).await?;
         // The outcome of a change of settings may ask for another one.
         if !confirmed && unconfirmed(&seen) {
@@ -304,15 +305,28 @@ async fn update(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
+    source: Source,
 ) -> Result<(), Trouble> {
-    let (Some(attempt), Some(remote)) = (&memory.update, seen.remote()) else {
+    let Some(attempt) = &memory.update else {
         return Ok(());
     };
-    let fields = fields::to_update(app, &remote.settings);
-    if fields.is_empty() || seen.refused.contains_key("update") {
+    let name = app.remote_name();
+    let differing = |seen: &Observed| {
+        let remote = seen
+            .remote()
+            .filter(|_| !seen.refused.contains_key("update"));
+        remote.map_or_else(BTreeMap::new, |r| fields::to_update(app, &r.settings))
+    };
+    let mut fields = differing(seen);
+    // What lists leave out is still as the GET before the change showed it.
+    let left_out = fields.keys().any(|field| world.board.leaves_out(field));
+    if source == Source::List && !seen.whole && left_out {
+        whole(world, name, seen).await?;
+        fields = differing(seen);
+    }
+    if fields.is_empty() {
         return Ok(());
     }
-    let name = app.remote_name();
     let path = format!("/api/2.0/apps/{name}/update");
     let clock = world.connection.clock();
     let answer = world
@@ -341,7 +355,7 @@ async fn update(
     });
     if seen.update == Seen::Looked(UpdateOutcome::Ended) && !seen.refused.contains_key("update") {
         // The difference may be older than the outcome: a list lags, or the change ended between the two looks.
-        seen.app = Seen::Looked(look_live(world, name).await?);
+        whole(world, name, seen).await?;
     }
     Ok(())
 }
@@ -352,21 +366,27 @@ async fn deployment(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
+    source: Source,
 ) -> Result<(), Trouble> {
-    let remote = seen.remote().cloned();
-    let (Some(known), Some(remote)) = (&memory.deployment, remote) else {
+    let Some(known) = &memory.deployment else {
         return Ok(());
     };
-    let mut shown = [&remote.pending, &remote.active].into_iter().flatten();
-    let ended = matches!(known.state.as_str(), "FAILED" | "CANCELLED");
-    if ended
-        || remote.compute_state != "ACTIVE"
-        || seen.code().map(|code| code.digest(app)).as_ref() != Some(&known.digest)
-        || shown.any(|d| d.id == known.id || d.in_progress())
-    {
+    let name = app.remote_name();
+    if !hides(app, known, seen) {
         return Ok(());
     }
-    let name = app.remote_name();
+    // A list may leave deployments out altogether. A GET of the app shows the field and counts from then on, where a GET
+    // of the deployment would be needed at every pass.
+    let shows_none = seen.remote().is_some_and(|remote| remote.active.is_none());
+    if source == Source::List
+        && !seen.whole
+        && (shows_none || world.board.leaves_out("active_deployment"))
+    {
+        whole(world, name, seen).await?;
+        if !hides(app, known, seen) {
+            return Ok(());
+        }
+    }
     let path = format!("/api/2.0/apps/{name}/deployments/{}", known.id);
     let route = Route::normal("apps/deployments/get");
     match world.connection.client().get(route, &path, &[]).await {
@@ -380,6 +400,19 @@ async fn deployment(
         Err(Error::NotFound(_)) => Ok(()),
         Err(error) => Err(unread("reading the deployment", &error, world)),
     }
+}
+
+/// Whether a running app shows another deployment than our last one, or none, and nobody knows yet how ours ended.
+fn hides(app: &DatabricksApp, known: &RecordedDeployment, seen: &Observed) -> bool {
+    let Some(remote) = seen.remote() else {
+        return false;
+    };
+    let mut shown = [&remote.pending, &remote.active].into_iter().flatten();
+    let ended = matches!(known.state.as_str(), "FAILED" | "CANCELLED");
+    !ended
+        && remote.compute_state == "ACTIVE"
+        && seen.code().map(|code| code.digest(app)).as_ref() == Some(&known.digest)
+        && !shown.any(|d| d.id == known.id || d.in_progress())
 }
 
 /// Whether the source path exists, once a deployment from it failed or was refused.

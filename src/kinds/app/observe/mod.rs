@@ -101,10 +101,11 @@ pub(super) async fn observe(
             .all(|field| *field == wire::APP_STATUS);
     let unconfirmed = |seen: &Observed| {
         let inputs = inputs(seen, memory, time, wish);
-        source == Source::List && needs_confirmation(app, &inputs, &plan(app, &inputs), changed)
+        source == Source::List
+            && !seen.whole
+            && needs_confirmation(app, &inputs, &plan(app, &inputs), changed)
     };
-    let confirmed = unconfirmed(&seen);
-    if confirmed {
+    if unconfirmed(&seen) {
         whole(world, name, &mut seen).await?;
     }
     if wish == Wish::Live && is_ours(app, memory, &seen) {
@@ -114,7 +115,7 @@ pub(super) async fn observe(
         deployment(app, memory, world, &mut seen, source).await?;
         source_path(app, world, memory, &mut seen).await?;
         // The outcome of a change of settings may ask for another one.
-        if !confirmed && unconfirmed(&seen) {
+        if unconfirmed(&seen) {
             whole(world, name, &mut seen).await?;
         }
     }

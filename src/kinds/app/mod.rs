@@ -12,6 +12,7 @@ pub mod claim;
 pub mod code;
 pub mod export;
 pub mod fields;
+pub mod fuzz;
 pub mod guard;
 pub mod looks;
 pub mod memo;

@@ -761,16 +761,33 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_of_any_shape_never_panics_and_never_plans_a_delete(text in "\\PC{0,80}", n in any::<i64>()) {
-        let shapes = [json!(text), json!(n), json!([n]), json!({"id": n, "name": [text.clone()], "resources": {"a": n},
-            "compute_status": text.clone(), "active_deployment": [n], "git_repository": [text.clone()]}),
-            json!({"compute_status": {"state": text}})];
-        for shape in shapes {
-            let spec = full();
-            let bench = Bench::with(&spec, Some(RemoteApp::read(&shape)));
-            for wish in [Wish::Live, Wish::Deleting] {
-                prop_assert!(!verbs(&bench.plan(&spec, wish)).contains(&"delete"));
-            }
+    fn a_value_of_a_variable_shows_nowhere_but_in_the_deployment(value in "[A-Za-z0-9]{12,40}", plain in "[A-Za-z0-9]{12,40}") {
+        let spec = app(json!({"lifecycle": {"state": "Running"}, "source": {"workspace": {"path": "/Workspace/a"}},
+            "deployment": {"env": [
+                {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                {"name": "PLAIN", "value": plain}]}}));
+        let mut bench = Bench::empty(&spec);
+        let mut code = code(&spec).unwrap();
+        code.values.0.insert("KEY".into(), value.clone().into());
+        bench.model.act(&spec, &Inputs { seen: &bench.seen, memory: &AppMemory::default(), at: at(), scale: 1, wish: Wish::Live }, &bench.plan(&spec, Wish::Live));
+        bench.model.advance();
+        let mut seen = bench.model.seen(&bench.seen, &spec);
+        seen.code = Seen::Looked(Some(code.clone()));
+        let memory = bench.model.memory.clone();
+        let inputs = Inputs { seen: &seen, memory: &memory, at: at(), scale: 1, wish: Wish::Live };
+        let planned = plan(&spec, &inputs);
+        prop_assert_eq!(verbs(&planned), ["deploy"]);
+        bench.model.act(&spec, &inputs, &planned);
+        let said = [
+            format!("{planned:?} {} {:?} {:?}", planned.steps[0], planned.steps[0].fields(), foresee(&spec, &inputs)),
+            serde_json::to_string(&bench.model.memory).unwrap(),
+            format!("{code:?} {}", code.digest(&spec)),
+        ];
+        for said in said {
+            prop_assert!(!said.contains(&value) && !said.contains(&plain), "{said}");
         }
+        let Step::Deploy { from, values, .. } = &planned.steps[0] else { panic!() };
+        let sent = super::code::body(&spec, from, values).to_string();
+        prop_assert!(sent.contains(&value) && sent.contains(&plain));
     }
 }

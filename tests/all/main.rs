@@ -16,3 +16,4 @@ mod outages;
 mod secrets;
 mod strangers;
 mod support;
+mod thin_lists;

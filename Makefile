@@ -30,15 +30,16 @@ check: ## Format, lints, docs, generated files, licences
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 	$(MAKE) generate
-	git diff --exit-code -- crds config charts
+	git diff --exit-code -- crds config charts docs
 	hack/licences.sh
 	test -z "$$(gofmt -l hack/controlplane)"
 
-generate: ## Write the generated files: crds/, role.yaml, and their copies in config/ and charts/
+generate: ## Write the generated files: crds/, role.yaml, their copies in config/ and charts/, docs/reference.md
 	$(CARGO) run --quiet --locked -- crds --output-dir crds
 	cp crds/*.yaml config/crd/bases/
 	cp crds/*.yaml charts/databricks-app-operator/files/crds/
 	$(CARGO) run --quiet --locked -- role > config/rbac/role.yaml
 	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
+	$(CARGO) run --quiet --locked -- reference > docs/reference.md
 
 .PHONY: help build demo bench playground playground-down controlplane test check generate

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Every test of the workspace, and how many each ring ran. DAO_TEST_STRICT makes a left-out test a failure.
+# Every test of the workspace and the SDK suites, and how many each ring ran. DAO_TEST_STRICT makes a left-out test a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export DAO_TEST_STRICT=1
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+sdk_log=$(mktemp)
+trap 'rm -f "$log" "$sdk_log"' EXIT
 
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
+hack/sdk.sh 2>&1 | tee "$sdk_log"
+sdk_status=${PIPESTATUS[0]}
 
 # A ring is told by a test's module: those of tests/all, but for the three named here, run on a real API server.
 count() { grep -cE "^test $1.* \.\.\. ok" "$log"; }
@@ -23,8 +26,13 @@ echo "ring 1 (unit, property; simulator, environment): $((total - ring2 - ring3)
 echo "ring 2 (in process):                              $ring2"
 echo "ring 3 (real API server):                         $ring3"
 echo "$total passed, $failed failed, $((ignored + left_out)) skipped"
+grep -E '^sdk (python|javascript): [0-9]+ passed$' "$sdk_log"
 if [ "$ignored" -gt 0 ] || [ "$left_out" -gt 0 ]; then
   echo "error: tests were skipped" >&2
   exit 1
+fi
+if [ "$sdk_status" -ne 0 ]; then
+  echo "error: the SDK suites failed: hack/sdk.sh runs them alone" >&2
+  exit "$sdk_status"
 fi
 exit "$status"

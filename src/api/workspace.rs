@@ -47,6 +47,10 @@ pub struct DatabricksWorkspaceSpec {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("host is immutable: create another DatabricksWorkspace for another host"))]
     pub host: String,
+    /// Id of the account; needed only on a host that serves a whole account. Tokens are asked for there.
+    #[serde(rename = "accountID", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z-]+$"))]
+    pub account_id: Option<String>,
     /// Numeric id of the workspace; needed only on a host that serves several. Sent as `X-Databricks-Workspace-Id`.
     #[serde(
         rename = "workspaceID",

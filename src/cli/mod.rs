@@ -6,11 +6,16 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod admission;
+mod cluster;
 mod crds;
+mod diff;
+mod export;
 mod field;
 mod hosts;
 mod input;
 mod output;
+mod reference;
+mod remote;
 mod render;
 mod role;
 mod run;
@@ -18,6 +23,8 @@ mod validate;
 
 /// Exit code of a command that found something wrong, or failed.
 const PROBLEMS: u8 = 1;
+/// Exit code of `diff` if there are changes.
+const CHANGES: u8 = 2;
 /// Exit code of a wrong command line (EX_USAGE): clap's own 2 would read as `diff`'s "there are changes".
 const USAGE: u8 = 64;
 
@@ -34,6 +41,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const DIFF_EXIT_CODES: &str = "\
+Exit codes:
+  0   nothing would change
+  1   something is refused or wrong with what was read, or the command failed
+  2   something would change, now or once what holds it ends
+  64  the command line is wrong";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -69,6 +83,34 @@ Examples:
   databricks-app-operator render -f fleet.yaml
   databricks-app-operator render -f fleet.yaml -o json | jq '.items[].metadata.name'"))]
     Render(render::Options),
+    /// Print what `kubectl apply` and then the operator would change in the workspaces, step for step.
+    ///
+    /// Looks and plans as the operator does, with the status of the objects in the cluster that KUBECONFIG names, and writes
+    /// nothing: neither to the cluster nor to a workspace. DatabricksWorkspaces, Secrets and ConfigMaps of the input count as
+    /// applied. Values of variables are never shown.
+    #[command(after_long_help = format!("\
+Needs to list DatabricksApps, and to get what the manifests refer to: DatabricksWorkspaces, Secrets, ConfigMaps, Flux sources.
+
+{DIFF_EXIT_CODES}
+
+Examples:
+  databricks-app-operator diff -f apps/
+  kustomize build overlays/prod | databricks-app-operator diff -f - -o json"))]
+    Diff(diff::Options),
+    /// Print existing apps of a workspace as DatabricksApps that adopt them and change nothing.
+    ///
+    /// Before an app is printed the operator's planner runs over it: one that would not be left just as it is goes to standard
+    /// error with the differences. Values of variables cannot be read back and are left out; comments name the variables.
+    #[command(after_long_help = format!("\
+Prints YAML documents; with -o json or yaml one v1 List, and what was left out on standard error. Needs to get the
+DatabricksWorkspace and its Secret, and to list DatabricksApps.
+
+{EXIT_CODES}
+
+Examples:
+  databricks-app-operator export --workspace platform/prod > apps.yaml
+  databricks-app-operator export --workspace platform/prod sales-dashboard -n sales"))]
+    Export(export::Options),
     /// Print the CustomResourceDefinitions, or write one file each into a folder.
     #[command(after_long_help = "\
 Example:
@@ -83,6 +125,11 @@ Example:
 Example:
   databricks-app-operator role | kubectl apply -f -")]
     Role,
+    /// Print the documentation of every field and reason, as Markdown.
+    #[command(after_long_help = "\
+Example:
+  databricks-app-operator reference > reference.md")]
+    Reference,
     /// Print a script that completes this command line in a shell.
     #[command(after_long_help = "\
 Example:
@@ -122,8 +169,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Run(options) => run::run(options)?,
         Command::Validate(options) => return Ok(validate::run(options)?),
+        Command::Export(options) => return Ok(export::run(options)?),
+        Command::Diff(options) => return Ok(diff::run(options)?),
         Command::Render(options) => return Ok(render::run(&options)?),
         Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,
+        Command::Reference => reference::run(),
         Command::Role => role::run()?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

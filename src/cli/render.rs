@@ -79,7 +79,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Error> {
     if parents == 0 && problems == 0 {
         return Err(Error::NoParent);
     }
-    let others = input.manifests.len() - parents + input.foreign;
+    let others = input.manifests.len() - parents + input.foreign.len();
     if others > 0 {
         eprintln!(
             "passed over: {}",

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::cluster;
 use super::hosts::Hosts;
-use crate::databricks::{HostPattern, Timeouts, UserAgent};
+use crate::databricks::{HostPattern, Timeouts};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
 use crate::kinds::{self, Running};
@@ -20,8 +20,6 @@ use crate::telemetry::{Clock, Metrics};
 use crate::worlds::artifact;
 use crate::worlds::databricks::{HubSettings, namespaces};
 
-/// A request to the API server that takes longer is given up; watches have no such limit.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -77,10 +75,8 @@ pub enum Error {
         "--service-time-scale {0} needs --allowed-hosts with nothing but loopback addresses: it is for a fake workspace"
     )]
     Scale(u32),
-    #[error("finding the cluster: {0}; set KUBECONFIG, or run in a pod with a service account")]
-    Cluster(#[source] kube::config::InferConfigError),
-    #[error("connecting to the cluster: {0}")]
-    Client(#[source] kube::Error),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     #[error("waiting for signals: {0}")]
     Signals(#[source] std::io::Error),
     #[error("a controller ended by itself; see the log")]
@@ -91,10 +87,6 @@ pub enum Error {
 #[tokio::main]
 pub async fn run(options: Options) -> Result<(), Error> {
     logs::init(options.log_format, &options.log_filter)?;
-    // reqwest and kube are built without a default provider.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
     let clock = Clock::new(options.service_time_scale);
     let host_policy = options.hosts.policy();
     if clock.scale() != 1 && !host_policy.only_loopback() {
@@ -102,9 +94,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
     }
     let instance = options.instance.or_else(|| std::env::var("HOSTNAME").ok());
     let instance = instance.unwrap_or_else(|| "local".into());
-    let config = Config::infer().await.map_err(Error::Cluster)?;
-    let watching = client(&config, None)?;
-    let requests = client(&config, Some(READ_TIMEOUT))?;
+    let config = cluster::config().await?;
+    let watching = cluster::client(&config, None)?;
+    let requests = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
     let metrics = Metrics::new();
     let shutdown = CancellationToken::new();
     let ready = Readiness::default();
@@ -125,11 +117,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         index,
         hub: HubSettings {
             host_policy,
-            user_agent: UserAgent {
-                product: env!("CARGO_PKG_NAME").into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                instance: instance.clone(),
-            },
+            user_agent: cluster::user_agent(&instance),
             timeouts: Timeouts::default(),
             clock,
             metrics: metrics.clone(),
@@ -161,12 +149,6 @@ pub async fn run(options: Options) -> Result<(), Error> {
         served?;
     }
     if by_signal { Ok(()) } else { Err(Error::Ended) }
-}
-
-fn client(config: &Config, read_timeout: Option<Duration>) -> Result<Client, Error> {
-    let mut config = config.clone();
-    config.read_timeout = read_timeout;
-    Client::try_from(config).map_err(Error::Client)
 }
 
 async fn signalled() -> Result<(), Error> {

@@ -38,6 +38,8 @@ pub struct ClientSettings {
     pub ca_bundle: Option<Vec<u8>>,
     /// Sent as `X-Databricks-Workspace-Id`
     pub workspace_id: Option<String>,
+    /// On a host that serves a whole account: tokens are asked for there
+    pub account_id: Option<String>,
     pub user_agent: UserAgent,
     pub timeouts: Timeouts,
     pub clock: Clock,
@@ -184,6 +186,7 @@ impl Client {
         let wire = Wire {
             http: http.clone(),
             host: host.clone(),
+            account_id: settings.account_id,
             policy: settings.host_policy,
             metrics: settings.metrics.clone(),
             total: settings.timeouts.total,

@@ -97,6 +97,8 @@ struct Inner {
 pub(super) struct Wire {
     pub http: reqwest::Client,
     pub host: Url,
+    /// Of a host that serves a whole account
+    pub account_id: Option<String>,
     pub policy: HostPolicy,
     pub metrics: Metrics,
     pub total: Duration,
@@ -378,9 +380,15 @@ impl Wire {
                 Error::Setup(format!("building the token endpoint's URL: {error}"))
             })
         };
+        let oidc = match &self.account_id {
+            Some(account) => format!("/oidc/accounts/{account}"),
+            None => "/oidc".to_owned(),
+        };
         let request = self
             .http
-            .get(join("/oidc/.well-known/oauth-authorization-server")?)
+            .get(join(&format!(
+                "{oidc}/.well-known/oauth-authorization-server"
+            ))?)
             .header(ACCEPT, "application/json");
         let named = match self.round("GET", "oidc-metadata", request).await {
             Ok((_, body)) => serde_json::from_slice::<Metadata>(&body)
@@ -391,7 +399,7 @@ impl Wire {
         };
         let endpoint = match named {
             Some(url) => url,
-            None => join("/oidc/v1/token")?,
+            None => join(&format!("{oidc}/v1/token"))?,
         };
         self.policy.check(&endpoint)?;
         if self.host.scheme() == "https" && endpoint.scheme() != "https" {

@@ -94,6 +94,8 @@ pub struct Outcome<'a, K: Managed> {
     /// What failed: the opening, the look, or the last of the failed steps. Its fate has passed the grace.
     pub trouble: Option<&'a Trouble>,
     pub at: Timestamp,
+    /// Service seconds that pass in one second of wall time.
+    pub scale: u32,
     pub wish: Wish,
     /// The object was never reported on before.
     pub first: bool,

@@ -316,6 +316,7 @@ impl<K: Managed> Reconciler<K> {
             done: &pass.done,
             trouble: pass.trouble.as_ref(),
             at,
+            scale: self.clock.scale(),
             wish,
             first: known.status.observed_generation < 0,
             changed: object.meta().generation != Some(known.status.observed_generation),
@@ -511,8 +512,8 @@ fn unseen<M: Default, D: Default>() -> Status<M, D> {
     }
 }
 
-/// Why nothing may be written now. Neither holds up a deletion.
-fn hold<K: Managed>(object: &K) -> Option<Hold> {
+/// Why the object itself asks that nothing be written now. Neither reason holds up a deletion.
+pub fn hold<K: Managed>(object: &K) -> Option<Hold> {
     let paused = object.annotations().get(annotation::PAUSED);
     if paused.is_some_and(|p| p == "true") {
         let message = format!(

@@ -53,9 +53,13 @@ pub type Synced = futures::future::BoxFuture<'static, ()>;
 /// how long triggers of one object are gathered (wire time), and what its objects share.
 macro_rules! kinds {
     ($($kind:ident $cache:ident $debounce:literal => |$running:ident, $hub:ident, $caches:ident| $shared:expr;)+) => {
-        /// The definitions of all kinds, as kube derives them.
+        /// The definitions of all kinds, as kube derives them, with what their tables of fields add.
         pub fn crds() -> Vec<CustomResourceDefinition> {
-            vec![$($kind::crd()),+]
+            let mut crds = vec![$($kind::crd()),+];
+            for crd in crds.iter_mut().filter(|crd| crd.spec.names.kind == app::APP) {
+                app::schema::decorate(crd);
+            }
+            crds
         }
 
         /// The objects of every kind, as kinds read each other's; of some kinds nobody does.

@@ -196,6 +196,7 @@ impl Managed for DatabricksWorkspace {
                     user_name: identity.user_name.clone(),
                     id: identity.id.clone(),
                 });
+                details.cloud.clone_from(&identity.cloud);
                 if memory.workspace_id.is_none() {
                     memory.workspace_id.clone_from(&identity.workspace_id);
                 }

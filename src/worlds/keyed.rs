@@ -68,10 +68,31 @@ impl DigestKey {
             Err(secret::Error::Missing { .. }) => create(client, &name).await?,
             held => held?,
         };
+        Self::of(&name, &held)
+    }
+
+    /// The key in `namespace`, if it was made already; reads only.
+    pub async fn find(client: &Client, namespace: &str) -> Result<Option<Self>, Error> {
+        let name = ObjectName::new(namespace, KEY_SECRET);
+        match secret::get(client, &name).await {
+            Err(secret::Error::Missing { .. }) => Ok(None),
+            held => Self::of(&name, &held?).map(Some),
+        }
+    }
+
+    /// A key that nobody keeps: a value that was digested with another one is the same only if its Secret was not written
+    /// since.
+    pub fn passing() -> Self {
+        Self::new(rand::random())
+    }
+
+    fn of(name: &ObjectName, held: &secret::Held) -> Result<Self, Error> {
         let bytes = held.bytes(FIELD).unwrap_or_default();
         match <[u8; KEY_BYTES]>::try_from(bytes) {
             Ok(bytes) => Ok(Self::new(bytes)),
-            Err(_) => Err(Error::Malformed { secret: name }),
+            Err(_) => Err(Error::Malformed {
+                secret: name.clone(),
+            }),
         }
     }
 

@@ -82,6 +82,32 @@ async fn an_awkward_service_costs_no_write_more_and_at_most_one_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_description_is_sent_once_although_the_list_lags_behind_it() {
+    let test = "a_changed_description_is_sent_once_although_the_list_lags_behind_it";
+    let setting = Setting {
+        faults: vec![json!({"kind": "list_lag", "for": "40s"})],
+        ..Setting::default()
+    };
+    let Some(scene) = Scene::set(test, setting).await else {
+        return;
+    };
+    let mut spec = running_app();
+    scene.put("DatabricksApp", "sales", spec.clone()).await;
+    scene
+        .wait("DatabricksApp", "sales", "Ready", "True/Running")
+        .await;
+    scene.zero().await;
+    spec["description"] = json!("New");
+    scene.put("DatabricksApp", "sales", spec).await;
+    scene
+        .wait("DatabricksApp", "sales", "Ready", "True/Running")
+        .await;
+    scene.pass(Duration::from_secs(180)).await;
+    assert_eq!(scene.writes(false).await, 1, "{:?}", scene.requests().await);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn thirty_untouched_minutes_cost_lists_and_looks_at_grants_alone() {
     let Some(scene) =
         Scene::start("thirty_untouched_minutes_cost_lists_and_looks_at_grants_alone").await

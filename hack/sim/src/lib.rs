@@ -39,9 +39,15 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 pub use seed::{Seed, SeedError};
 
-/// Controls, faults and seed, as `--help` and `GET /sim` show them.
+/// Examples, controls, faults and seed, as `--help` and `GET /sim` show them.
 pub fn guide() -> String {
-    format!("{}\n{}\n{}", http::GUIDE, faults::GUIDE, seed::GUIDE)
+    format!(
+        "{}\n{}\n{}\n{}",
+        include_str!("examples.txt"),
+        http::GUIDE,
+        faults::GUIDE,
+        seed::GUIDE
+    )
 }
 
 /// So long requests that are under way may take when the workspace stops.

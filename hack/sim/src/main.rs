@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A fake Databricks workspace for tests: Apps and the APIs around them, with faults and a clock of its own.
 ///
-/// Prints `listening on http://127.0.0.1:PORT` once it answers; ends on SIGTERM or Ctrl-C. `--help` describes controls,
-/// faults and the seed.
+/// Prints `listening on http://127.0.0.1:PORT` once it answers; ends on SIGTERM or Ctrl-C. `--help` has examples, and describes
+/// controls, faults and the seed.
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = guide())]
 struct Args {

@@ -153,21 +153,22 @@ pub struct Input {
     /// In the order of the arguments, of file names in a folder, of documents.
     pub manifests: Vec<Manifest>,
     pub errors: Vec<Error>,
-    /// Objects of other kinds.
-    pub foreign: usize,
+    /// Objects of other kinds; some commands read what ours refer to.
+    pub foreign: Vec<Value>,
 }
 
 impl Input {
     /// Says on standard error how many objects were passed over.
     pub fn note_foreign(&self) {
-        if self.foreign > 0 {
-            let foreign = count(
-                self.foreign,
-                "object of another kind",
-                "objects of other kinds",
-            );
-            eprintln!("passed over: {foreign}");
-        }
+        note_passed_over(self.foreign.len());
+    }
+}
+
+/// Says on standard error how many objects of other kinds were passed over.
+pub fn note_passed_over(number: usize) {
+    if number > 0 {
+        let foreign = count(number, "object of another kind", "objects of other kinds");
+        eprintln!("passed over: {foreign}");
     }
 }
 
@@ -287,7 +288,7 @@ impl Reader<'_> {
         }
         let group = api_version.split_once('/').map(|(group, _)| group);
         if group != Some(GROUP) {
-            self.input.foreign += 1;
+            self.input.foreign.push(object);
         } else if api_version != API_VERSION || !self.known.contains(&kind) {
             self.input.errors.push(Error::UnknownKind {
                 origin: Box::new(origin.clone()),
@@ -354,7 +355,7 @@ mod tests {
         );
         let input = read_text("x.yaml", &text);
         assert_eq!(titles(&input), ["DatabricksApp apps/a"]);
-        assert_eq!((input.foreign, input.errors.len()), (2, 0));
+        assert_eq!((input.foreign.len(), input.errors.len()), (2, 0));
         assert_eq!(input.manifests[0].origin.document, 2);
     }
 

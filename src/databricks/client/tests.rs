@@ -65,6 +65,7 @@ fn settings(uri: &str, source: Arc<Source>) -> ClientSettings {
         burst: NonZeroU32::new(600).unwrap(),
         ca_bundle: None,
         workspace_id: Some("42".to_owned()),
+        account_id: None,
         user_agent: UserAgent {
             product: "databricks-app-operator".to_owned(),
             version: "0.1.0".to_owned(),
@@ -232,6 +233,27 @@ async fn a_failed_exchange_is_shared_and_names_the_refusal_not_the_secret() {
         assert!(!shown.contains(CANARY), "{shown}");
     }
     assert_eq!(count(&server, "/oidc/v1/token").await, 1);
+}
+
+#[tokio::test]
+async fn on_an_account_wide_host_the_token_is_asked_for_in_the_account() {
+    let server = MockServer::start().await;
+    Mock::given(path("/oidc/accounts/acc-1/v1/token"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(
+            json!({"access_token": "t", "token_type": "Bearer", "expires_in": 3600}),
+        ))
+        .mount(&server)
+        .await;
+    Mock::given(header("authorization", "Bearer t"))
+        .respond_with(ok())
+        .mount(&server)
+        .await;
+    let client = Client::new(ClientSettings {
+        account_id: Some("acc-1".to_owned()),
+        ..settings(&server.uri(), Source::oauth())
+    });
+    get(&client.unwrap()).await.unwrap();
+    assert_eq!(count(&server, "/oidc/v1/token").await, 0);
 }
 
 #[tokio::test]

@@ -23,6 +23,19 @@ pub fn principal_key(principal: &Principal) -> String {
     }
 }
 
+/// The reverse of [`principal_key`].
+pub fn principal(key: &str) -> Principal {
+    let (kind, name) = key.split_once(':').unwrap_or(("user", key));
+    let name = Some(name.to_owned());
+    let mut principal = Principal::default();
+    match kind {
+        "group" => principal.group = name,
+        "sp" => principal.service_principal = name,
+        _ => principal.user = name,
+    }
+    principal
+}
+
 /// Reads the direct grants of a permissions answer; inherited ones and the group `admins` are nobody's to change.
 pub fn read_acl(body: &Value) -> Acl {
     let mut acl = Acl::new();

@@ -250,9 +250,11 @@ pub fn same_visible(
         Some(command) => have.command == *command,
         None => lenient || have.command.is_empty(),
     };
+    // A service that tells no names at all tells nothing about them.
+    let told = !have.env_names.is_empty();
     let same_names = match app.env() {
-        Some(env) => have.env_names == env.iter().map(|e| e.name.clone()).collect(),
-        None => lenient || have.env_names.is_empty(),
+        Some(env) => !told || have.env_names == env.iter().map(|e| e.name.clone()).collect(),
+        None => lenient || !told,
     };
     same_source && same_command && same_names
 }

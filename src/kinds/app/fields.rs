@@ -98,7 +98,7 @@ settings! {
     UsagePolicy "usagePolicyID" => "usage_policy_id" Updatable, |s| s.usage_policy_id.as_ref().map(|id| json!(id)), text;
     BudgetPolicy "budgetPolicyID" => "budget_policy_id" Updatable, |s| s.budget_policy_id.as_ref().map(|id| json!(id)), text;
     Space "space" => "space" Immutable, |s| s.space.as_ref().map(|name| json!(name)), text;
-    Telemetry "telemetry" => "telemetry_export_destinations" Updatable, |s| s.telemetry.as_ref().map(|t| t.iter().map(wire::telemetry).collect()), set;
+    Telemetry "telemetry" => "telemetry_export_destinations" Updatable, |s| s.telemetry.as_ref().map(|t| t.iter().map(wire::telemetry).collect()), destinations;
 }
 
 /// Fields that are no settings of the remote app.
@@ -121,12 +121,20 @@ pub static OUTPUT: &[&str] = &[
     "app.computeState",
     "app.appState",
     "app.creator",
-    "app.servicePrincipalClientID",
+    "app.servicePrincipal",
     "deployment.id",
     "deployment.state",
     "deployment.resolvedCommit",
     "effectiveScopes",
 ];
+
+/// Scopes that every app has.
+const DEFAULT_SCOPES: &[&str] = &["iam.access-control:read", "iam.current-user:read"];
+
+impl Setting {
+    /// The scopes' name in the `App`.
+    pub const SCOPES: &str = "user_api_scopes";
+}
 
 /// Settings that the service takes only together, by their names in the `App`.
 const TOGETHER: &[[&str; 2]] = &[["compute_min_instances", "compute_max_instances"]];
@@ -140,7 +148,20 @@ pub fn read(body: &Value) -> Settings {
         let value = body.get(field.wire).filter(|v| !v.is_null())?;
         Some((field.wire, (field.normal)(value)))
     });
-    present.collect()
+    let mut settings: Settings = present.collect();
+    // Scopes are only echoed while authorization on behalf of users is on; those in effect tell what was asked for.
+    let effective = body
+        .get("effective_user_api_scopes")
+        .and_then(Value::as_array);
+    if let Some(effective) = effective
+        && !settings.contains_key(Setting::SCOPES)
+    {
+        let asked = effective
+            .iter()
+            .filter(|s| !DEFAULT_SCOPES.iter().any(|d| *s == d));
+        settings.insert(Setting::SCOPES, set(&asked.cloned().collect()));
+    }
+    settings
 }
 
 /// The settings that the spec manages, each with the value to send.
@@ -246,6 +267,15 @@ fn set(value: &Value) -> Value {
         .map(|item| (item.to_string(), item.clone()))
         .collect();
     items.into_values().collect()
+}
+
+/// Tables by kind, in no order.
+fn destinations(value: &Value) -> Value {
+    let tables = ["logs_table", "metrics_table", "traces_table"];
+    let items = value.as_array().into_iter().flatten();
+    set(&items
+        .map(|item| wire::picked(&item["unity_catalog"], &tables))
+        .collect())
 }
 
 /// Resources by name, without what only the service adds; Unity Catalog names in lower case.

@@ -10,6 +10,7 @@ pub mod acl;
 pub mod act;
 pub mod claim;
 pub mod code;
+pub mod export;
 pub mod fields;
 pub mod guard;
 pub mod looks;
@@ -18,6 +19,7 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod schema;
 pub mod spec;
 pub mod wire;
 
@@ -28,6 +30,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::api::management::Mode;
@@ -42,6 +45,7 @@ use crate::worlds::artifact::Artifacts;
 use crate::worlds::databricks::{Board, Connection, Hub, Opened, WORKSPACE};
 use crate::worlds::keyed::{self, DigestKey};
 use memo::Memo;
+use observe::Asked;
 use plan::{Inputs, Observed, Step};
 use spec::{AppDetails, AppMemory, DatabricksApp, InFlight, InFlightStep};
 use wire::RemoteApp;
@@ -75,6 +79,14 @@ impl Cluster {
         }
     }
 
+    /// As [`Cluster::new`], with a key for digests that is at hand.
+    pub fn with_digest_key(self, key: DigestKey) -> Self {
+        Self {
+            digest_key: OnceCell::new_with(Some(key)),
+            ..self
+        }
+    }
+
     /// The key that tells whether a Secret value changed; made at the first need.
     pub async fn digest_key(&self) -> Result<&DigestKey, keyed::Error> {
         let open = || DigestKey::open(&self.kube, &self.namespace);
@@ -96,6 +108,19 @@ pub struct World {
     pub identity: Option<String>,
     /// Everyone who declares the same remote name, this object among them.
     pub claimants: Vec<claim::Claimant>,
+}
+
+impl World {
+    /// The app of that name, as a GET shows it; `None`: there is none.
+    pub async fn read(&self, name: &str) -> Result<Option<Value>, Trouble> {
+        observe::get(self, name).await
+    }
+
+    /// Direct grants on the app of that name.
+    pub async fn grants(&self, name: &str) -> Result<acl::Acl, Trouble> {
+        let read = observe::access::read_acl(self, name).await;
+        read.map_err(|error| observe::unread("reading the grants", &error, self))
+    }
 }
 
 impl Managed for DatabricksApp {
@@ -186,7 +211,13 @@ impl Managed for DatabricksApp {
         wish: Wish,
         changed: bool,
     ) -> Result<Observed, Trouble> {
-        observe::observe(self, memory, world, wish, changed).await
+        let forced = observe::look_requested(self, memory);
+        let asked = Asked {
+            wish,
+            changed,
+            forced,
+        };
+        observe::observe(self, memory, world, asked).await
     }
 
     fn plan(&self, inputs: &Inputs<'_>) -> Plan<Step> {
@@ -230,6 +261,28 @@ impl Managed for DatabricksApp {
 }
 
 impl DatabricksApp {
+    /// Looks at everything once, as a pass does that an annotation asked for, and at what a pass only looks at once the
+    /// service has refused something; reads only.
+    pub async fn look(
+        &self,
+        memory: &AppMemory,
+        world: &World,
+        wish: Wish,
+    ) -> Result<Observed, Trouble> {
+        let asked = Asked {
+            wish,
+            changed: true,
+            forced: true,
+        };
+        let mut seen = observe::observe(self, memory, world, asked).await?;
+        if self.watched_folder().is_some() {
+            // A folder counts as at rest once two looks at it are equal.
+            seen = observe::observe(self, memory, world, asked).await?;
+        }
+        observe::access::principals(self, world, &mut seen).await;
+        Ok(seen)
+    }
+
     /// Everyone who declares the same app, as the index and the caches know them.
     fn claimants(&self, apps: &Apps) -> Vec<claim::Claimant> {
         let namespace = self.namespace().unwrap_or_default();

@@ -15,7 +15,7 @@ use super::spec::{AppMemory, DatabricksApp, Level, PendingChange};
 use super::wire::{RemoteApp, RemoteDeployment};
 use crate::api::status::cut;
 use crate::engine::managed::{Managed as _, Outcome, Step as _};
-use crate::engine::plan::{Plan, Seen};
+use crate::engine::plan::{Plan, Refusal, Seen};
 
 /// Rounds after which a plan that goes on counts as one that never ends.
 const ROUNDS: usize = 40;
@@ -29,6 +29,8 @@ pub struct Model {
     pub acl: Acl,
     pub memory: AppMemory,
     ids: u32,
+    /// What the platform deploys by itself after a start.
+    last: Option<RemoteDeployment>,
 }
 
 impl Model {
@@ -39,6 +41,7 @@ impl Model {
             acl: seen.acl.looked().cloned().unwrap_or_default(),
             memory: memory.clone(),
             ids: 0,
+            last: None,
         }
     }
 
@@ -87,6 +90,7 @@ impl Model {
                 done: &done,
                 trouble: None,
                 at: inputs.at,
+                scale: inputs.scale,
                 wish: inputs.wish,
                 first: false,
                 changed: false,
@@ -137,7 +141,8 @@ impl Model {
             }
             Step::Stop { .. } => {
                 app.compute_state = "STOPPING".into();
-                (app.active, app.pending) = (None, None);
+                self.last = app.active.take();
+                app.pending = None;
                 Effect::Stopped
             }
             Step::Credential { .. } => Effect::Credential(Some(1)),
@@ -159,7 +164,16 @@ impl Model {
     pub fn advance(&mut self) {
         let Some(app) = &mut self.app else { return };
         match app.compute_state.as_str() {
-            "STARTING" | "UPDATING" => app.compute_state = "ACTIVE".into(),
+            "STARTING" => {
+                app.compute_state = "ACTIVE".into();
+                app.pending = self.last.take().map(|last| RemoteDeployment {
+                    id: format!("{}-again", last.id),
+                    state: "IN_PROGRESS".into(),
+                    ..last
+                });
+                return;
+            }
+            "UPDATING" => app.compute_state = "ACTIVE".into(),
             "STOPPING" => app.compute_state = "STOPPED".into(),
             "DELETING" => {
                 self.app = None;
@@ -204,10 +218,19 @@ fn origin(deployment: &RemoteDeployment) -> Origin {
     }
 }
 
+/// What would come of a plan, to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Foreseen {
+    /// Every write, in order.
+    pub changes: Vec<PendingChange>,
+    /// What is still refused once nothing else is left to do.
+    pub refusals: Vec<Refusal>,
+}
+
 /// Every write that would follow from what was seen, in order, until nothing is left to do or something is refused.
-pub fn foresee(app: &DatabricksApp, inputs: &Inputs<'_>) -> Vec<PendingChange> {
+pub fn foresee(app: &DatabricksApp, inputs: &Inputs<'_>) -> Foreseen {
     let mut model = Model::new(inputs.seen, inputs.memory);
-    let mut changes = Vec::new();
+    let mut foreseen = Foreseen::default();
     for _ in 0..ROUNDS {
         let memory = model.memory.clone();
         let seen = model.seen(inputs.seen, app);
@@ -220,17 +243,19 @@ pub fn foresee(app: &DatabricksApp, inputs: &Inputs<'_>) -> Vec<PendingChange> {
         };
         let next = plan(app, &inputs);
         if next.steps.is_empty() && next.wait.is_none() {
+            foreseen.refusals = next.refusals;
             break;
         }
         for step in &next.steps {
-            changes.extend(shown(step, &inputs));
+            foreseen.changes.extend(shown(step, &inputs));
         }
         model.act(app, &inputs, &next);
         if next.steps.is_empty() {
             model.advance();
         }
+        foreseen.refusals = next.refusals;
     }
-    changes
+    foreseen
 }
 
 /// A step as people read it: each field with what it is and what it would be; no value of a variable.

@@ -10,7 +10,7 @@ use super::acl::read_acl;
 use super::code::{Code, Origin};
 use super::fields;
 use super::model::{Model, foresee};
-use super::plan::{Claim, Inputs, Observed, Refused, Step, plan};
+use super::plan::{Claim, Inputs, Observed, Refused, Step, needs_confirmation, plan};
 use super::spec::{
     AppMemory, DatabricksApp, DatabricksAppSpec, InFlight, InFlightStep, Level, RecordedApp,
 };
@@ -480,6 +480,27 @@ fn what_cannot_be_read_of_an_adopted_app_counts_as_the_same() {
 }
 
 #[test]
+fn what_an_adopted_apps_object_carries_was_not_asked_of_us_and_the_app_is_looked_at_whole() {
+    let mut spec = app(
+        json!({"source": {"workspace": {"path": "/Workspace/sales"}}, "description": "Sales",
+        "management": {"adopt": "IfUnowned"}}),
+    );
+    annotate(&mut spec, annotation::REDEPLOY_REQUESTED_AT, "before");
+    annotate(&mut spec, annotation::RESTART_REQUESTED_AT, "before");
+    let mut remote = strange("sales", "other");
+    remote.active = wire::deployment(
+        &json!({"deployment_id": "d", "status": {"state": "SUCCEEDED"}, "source_code_path": "/Workspace/sales"}),
+    );
+    let mut bench = Bench::with(&spec, Some(remote));
+    bench.decide(&spec, Wish::Live, |inputs, plan| {
+        assert_eq!(verbs(&plan), ["update"]);
+        assert!(needs_confirmation(&spec, inputs, &plan, true));
+    });
+    set(&mut bench, "description", json!("Sales"));
+    assert!(bench.plan(&spec, Wish::Live).is_settled());
+}
+
+#[test]
 fn a_crash_of_new_code_goes_back_to_the_commit_that_ran_until_the_spec_changes() {
     let source = |commit: &str| {
         let git = json!({"url": "https://github.com/a/b", "provider": "GitHub", "ref": {"commit": commit}});
@@ -492,6 +513,20 @@ fn a_crash_of_new_code_goes_back_to_the_commit_that_ran_until_the_spec_changes()
     let mut bench = Bench::empty(&good);
     bench.settle(&good, Wish::Live).unwrap();
     bench.model.app.as_mut().unwrap().app_state = "RUNNING".into();
+    bench.seen.whole = true;
+    bench.act(&good, Wish::Live);
+    assert!(
+        bench
+            .model
+            .memory
+            .deployment
+            .as_ref()
+            .unwrap()
+            .last_good
+            .is_none(),
+        "it just started"
+    );
+    bench.model.memory.deployment.as_mut().unwrap().since = "2025-12-31T23:55:00Z".into();
     bench.act(&good, Wish::Live);
     assert_eq!(
         bench
@@ -575,7 +610,9 @@ fn what_would_be_written_is_foreseen_to_the_end_and_shows_no_value_of_a_variable
     let env = json!({"env": [{"name": "KEY", "value": "s3cret-value"}]});
     spec.spec.deployment = Some(serde_json::from_value(env).unwrap());
     let bench = Bench::empty(&spec);
-    let changes = bench.decide(&spec, Wish::Live, |inputs, _| foresee(&spec, inputs));
+    let changes = bench.decide(&spec, Wish::Live, |inputs, _| {
+        foresee(&spec, inputs).changes
+    });
     let steps: std::collections::BTreeSet<&str> = changes.iter().map(|c| c.step.as_str()).collect();
     assert_eq!(
         steps.into_iter().collect::<Vec<_>>(),

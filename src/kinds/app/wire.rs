@@ -7,9 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::fields::{self, Settings};
-use super::spec::{AppResource, DatabricksApp, GitSource, Telemetry};
+use super::spec::DatabricksApp;
 use crate::databricks::Route;
 use crate::worlds::databricks::Row;
+
+mod translate;
+
+pub use translate::{
+    git_repository, git_source, git_spec, given, resource, resource_spec, telemetry, telemetry_spec,
+};
+
+/// The state of an app's process, which lists are known to leave out.
+pub const APP_STATUS: &str = "app_status";
 
 /// A remote app, as a list or a GET shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -164,7 +173,7 @@ impl Row for RemoteApp {
     const PATH: &'static str = "/api/2.0/apps";
     const ITEMS: &'static str = "apps";
     const ROUTE: Route = Route::list("apps/list");
-    const THIN: &'static [&'static str] = &["app_status"];
+    const THIN: &'static [&'static str] = &[APP_STATUS];
 
     fn read(body: &Value) -> Self {
         Self::read(body)
@@ -179,7 +188,7 @@ impl Row for RemoteApp {
     }
 
     fn should_show(&self, field: &'static str) -> bool {
-        field != "app_status" || self.compute_state == "ACTIVE"
+        field != APP_STATUS || self.compute_state == "ACTIVE"
     }
 
     fn carry(&mut self, field: &'static str, from: &Self) {
@@ -188,7 +197,7 @@ impl Row for RemoteApp {
             && self.compute_state == from.compute_state
             && self.newest().map(|d| &d.id) == from.newest().map(|d| &d.id);
         match field {
-            "app_status" if same_run && !self.deploying() => {
+            APP_STATUS if same_run && !self.deploying() => {
                 self.app_state.clone_from(&from.app_state);
                 self.app_message.clone_from(&from.app_message);
             }
@@ -232,7 +241,7 @@ pub fn deployment(value: &Value) -> Option<RemoteDeployment> {
 }
 
 /// What of a repository is asked for, without what only the service adds.
-fn git_reference(git: &Value) -> Value {
+pub(super) fn git_reference(git: &Value) -> Value {
     let keys = ["branch", "tag", "commit", "source_code_path"];
     let asked: Map<String, Value> = keys
         .iter()
@@ -247,22 +256,59 @@ fn git_reference(git: &Value) -> Value {
     }
 }
 
-/// A resource as it is compared: without output-only fields and empty strings, Unity Catalog names in lower case.
+/// The kinds of resources, each with the members that are sent.
+const RESOURCES: &[(&str, &[&str])] = &[
+    ("app", &["name", "permission"]),
+    (
+        "database",
+        &["instance_name", "database_name", "permission"],
+    ),
+    ("postgres", &["branch", "database", "permission"]),
+    ("experiment", &["experiment_id", "permission"]),
+    ("genie_space", &["name", "space_id", "permission"]),
+    ("job", &["id", "permission"]),
+    ("secret", &["scope", "key", "permission"]),
+    ("serving_endpoint", &["name", "permission"]),
+    ("sql_warehouse", &["id", "permission"]),
+    (
+        "uc_securable",
+        &["securable_full_name", "securable_type", "permission"],
+    ),
+];
+
+/// A resource as it is compared: without what only the service adds, Unity Catalog names in lower case.
 pub fn comparable(resource: &Value) -> Value {
-    let mut resource = resource.clone();
-    if let Some(securable) = resource
-        .get_mut("uc_securable")
-        .and_then(Value::as_object_mut)
-    {
-        securable.remove("securable_kind");
-        if let Some(Value::String(name)) = securable.get_mut("securable_full_name") {
-            *name = name.to_lowercase();
+    let mut same = Map::new();
+    for (key, value) in resource.as_object().into_iter().flatten() {
+        match RESOURCES.iter().find(|(kind, _)| kind == key) {
+            Some((_, members)) => {
+                same.insert(key.clone(), picked(value, members));
+            }
+            None if matches!(key.as_str(), "name" | "description") => {
+                same.insert(key.clone(), value.clone());
+            }
+            None => {}
         }
     }
-    if let Some(fields) = resource.as_object_mut() {
-        fields.retain(|_, v| !v.is_null() && v.as_str() != Some(""));
+    if let Some(Value::String(name)) = same
+        .get_mut("uc_securable")
+        .and_then(|s| s.get_mut("securable_full_name"))
+    {
+        *name = name.to_lowercase();
     }
-    resource
+    same.retain(|_, v| !v.is_null() && v.as_str() != Some(""));
+    Value::Object(same)
+}
+
+/// Those members of an object, where they hold something.
+pub(super) fn picked(value: &Value, members: &[&str]) -> Value {
+    let held = members.iter().filter_map(|member| {
+        let held = value
+            .get(*member)
+            .filter(|v| !v.is_null() && v.as_str() != Some(""))?;
+        Some(((*member).to_owned(), held.clone()))
+    });
+    Value::Object(held.collect())
 }
 
 /// The one workspace path in its two spellings.
@@ -272,103 +318,6 @@ pub fn same_path(a: &str, b: &str) -> bool {
         path.trim_end_matches('/')
     }
     bare(a) == bare(b)
-}
-
-/// One resource as the service takes it.
-pub fn resource(resource: &AppResource) -> Value {
-    let mut body = Map::new();
-    body.insert("name".into(), json!(resource.name));
-    if let Some(description) = resource.description.as_ref().filter(|d| !d.is_empty()) {
-        body.insert("description".into(), json!(description));
-    }
-    if let Some(r) = &resource.app {
-        body.insert(
-            "app".into(),
-            json!({"name": r.name, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.database {
-        body.insert("database".into(), json!({"instance_name": r.instance_name, "database_name": r.database_name, "permission": r.permission.wire()}));
-    }
-    if let Some(r) = &resource.postgres {
-        let mut value = json!({"branch": r.branch, "permission": r.permission.wire()});
-        if let Some(database) = &r.database {
-            value["database"] = json!(database);
-        }
-        body.insert("postgres".into(), value);
-    }
-    if let Some(r) = &resource.experiment {
-        body.insert(
-            "experiment".into(),
-            json!({"experiment_id": r.experiment_id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.genie_space {
-        body.insert(
-            "genie_space".into(),
-            json!({"name": r.name, "space_id": r.space_id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.job {
-        body.insert(
-            "job".into(),
-            json!({"id": r.id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.secret {
-        body.insert(
-            "secret".into(),
-            json!({"scope": r.scope, "key": r.key, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.serving_endpoint {
-        body.insert(
-            "serving_endpoint".into(),
-            json!({"name": r.name, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.sql_warehouse {
-        body.insert(
-            "sql_warehouse".into(),
-            json!({"id": r.id, "permission": r.permission.wire()}),
-        );
-    }
-    if let Some(r) = &resource.uc_securable {
-        body.insert("uc_securable".into(), json!({"securable_full_name": r.full_name, "securable_type": r.securable_type.wire(), "permission": r.permission.wire()}));
-    }
-    Value::Object(body)
-}
-
-/// A repository as the service takes it.
-pub fn git_repository(git: &GitSource) -> Option<Value> {
-    let mut body = json!({"provider": git.provider.wire(), "url": git.url});
-    if git.auto_deploy {
-        body["auto_deploy"] = json!(true);
-    }
-    Some(body)
-}
-
-/// What of a repository to deploy, as the service takes it.
-pub fn git_source(git: &GitSource) -> Value {
-    let reference = &git.reference;
-    let mut body = match (&reference.branch, &reference.tag, &reference.commit) {
-        (Some(branch), ..) => json!({ "branch": branch }),
-        (_, Some(tag), _) => json!({ "tag": tag }),
-        (.., commit) => json!({ "commit": commit.as_deref().unwrap_or_default() }),
-    };
-    if let Some(path) = &git.path {
-        body["source_code_path"] = json!(path);
-    }
-    body
-}
-
-/// Telemetry tables as the service takes them.
-pub fn telemetry(telemetry: &Telemetry) -> Value {
-    json!({"unity_catalog": {
-        "logs_table": telemetry.logs_table,
-        "metrics_table": telemetry.metrics_table,
-        "traces_table": telemetry.traces_table,
-    }})
 }
 
 /// The outcome of the last update, as `GET …/update` shows it: its state and message.

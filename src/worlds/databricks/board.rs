@@ -121,9 +121,9 @@ impl<R: Row> Board<R> {
         self.lock().newest_list()
     }
 
-    /// Whether lists leave something out, so that only a GET tells.
-    pub fn is_thin(&self) -> bool {
-        self.thin().is_lacking()
+    /// What lists leave out, so that only a GET tells.
+    pub fn lacking(&self) -> BTreeSet<&'static str> {
+        self.thin().lacking().clone()
     }
 
     /// Whether lists are known to leave out that field.

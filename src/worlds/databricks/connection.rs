@@ -18,6 +18,7 @@ use crate::engine::managed::Trouble;
 use crate::engine::plan::Fate;
 use crate::telemetry::{Clock, Metrics};
 
+const CONFIG: Route = Route::normal("databricks-config");
 const ME: Route = Route::normal("scim/me");
 /// First pause after a failed heartbeat, in service time; doubled up to the interval.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ pub struct Identity {
     pub id: String,
     /// The workspace's own id, as its answers name it.
     pub workspace_id: Option<String>,
+    /// The workspace's cloud, as its host tells without being asked who we are.
+    pub cloud: Option<String>,
 }
 
 #[derive(Default)]
@@ -300,6 +303,17 @@ impl Shared {
         }
     }
 
+    /// Asked once; not knowing is no failure.
+    async fn cloud(&self) -> Option<String> {
+        if let Some(known) = self.lock().identity.as_ref() {
+            return known.cloud.clone();
+        }
+        let path = "/.well-known/databricks-config";
+        let answer = self.client.get(CONFIG, path, &[]).await.ok()?;
+        let cloud = answer.body.get("cloud")?.as_str()?;
+        Some(cloud.chars().take(32).collect())
+    }
+
     async fn check(&self, probed: &mut Option<Instant>) -> Result<(), Error> {
         if self.client.refresh_credentials().await? {
             *probed = None;
@@ -322,6 +336,7 @@ impl Shared {
             user_name: text("userName").to_owned(),
             id: text("id").to_owned(),
             workspace_id: answer.org_id.clone(),
+            cloud: self.cloud().await,
         };
         if identity.user_name.is_empty() {
             return Err(Error::Decode {

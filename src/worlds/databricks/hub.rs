@@ -257,6 +257,7 @@ impl Hub {
             burst: rate(spec.limits.burst),
             ca_bundle: bundle,
             workspace_id: spec.workspace_id.clone(),
+            account_id: spec.account_id.clone(),
             user_agent: self.settings.user_agent.clone(),
             timeouts: self.settings.timeouts,
             clock,
@@ -281,6 +282,7 @@ fn made_of(workspace: &DatabricksWorkspace) -> String {
     digest::of(&json!([
         spec.host,
         spec.workspace_id,
+        spec.account_id,
         spec.auth,
         spec.tls,
         spec.observe,

@@ -20,8 +20,8 @@ pub struct Thin<R> {
     fields: BTreeSet<&'static str>,
     live: HashMap<String, Live<R>>,
     listed: HashMap<String, BTreeSet<&'static str>>,
-    /// The newest list lacked a thin field somewhere.
-    lacking: bool,
+    /// Thin fields that the newest list lacked somewhere.
+    lacking: BTreeSet<&'static str>,
 }
 
 impl<R: Row> Default for Thin<R> {
@@ -30,7 +30,7 @@ impl<R: Row> Default for Thin<R> {
             fields: R::THIN.iter().copied().collect(),
             live: HashMap::new(),
             listed: HashMap::new(),
-            lacking: false,
+            lacking: BTreeSet::new(),
         }
     }
 }
@@ -61,13 +61,15 @@ impl<R: Row> Thin<R> {
             }
             listed.insert(name.clone(), row.present().clone());
         }
-        self.lacking = false;
+        self.lacking.clear();
         for (name, row) in rows.iter_mut() {
             for field in self.fields.iter().copied() {
                 if row.present().contains(field) {
                     continue;
                 }
-                self.lacking |= row.should_show(field);
+                if row.should_show(field) {
+                    self.lacking.insert(field);
+                }
                 if let Some(live) = self.live.get(name) {
                     row.carry(field, &live.row);
                 }
@@ -77,9 +79,9 @@ impl<R: Row> Thin<R> {
         self.listed = listed;
     }
 
-    /// Whether lists leave something out, so that only a GET tells.
-    pub fn is_lacking(&self) -> bool {
-        self.lacking
+    /// What lists leave out, so that only a GET tells.
+    pub fn lacking(&self) -> &BTreeSet<&'static str> {
+        &self.lacking
     }
 
     /// Whether lists are known to leave out that field.
@@ -159,7 +161,7 @@ mod tests {
         assert_eq!(list(&mut thin, at(1), ""), "");
         thin.got("a", at(2), Some(&row("x")));
         assert_eq!(list(&mut thin, at(3), ""), "x");
-        assert!(thin.is_lacking() && thin.leaves_out("text"));
+        assert!(thin.lacking().contains("text"));
         thin.got("a", at(4), Some(&row("y")));
         assert_eq!(list(&mut thin, at(5), ""), "y");
     }
@@ -172,6 +174,6 @@ mod tests {
         assert_eq!(list(&mut thin, at(1), "x"), "x");
         thin.got("a", at(2), Some(&row("x")));
         assert_eq!(list(&mut thin, at(3), ""), "");
-        assert!(!thin.is_lacking() && !thin.leaves_out("text"));
+        assert!(thin.lacking().is_empty());
     }
 }

@@ -40,6 +40,10 @@ pub struct Setting {
     pub token: Option<String>,
     /// What the operator logs.
     pub log_filter: &'static str,
+    /// More flags of the operator.
+    pub operator: Vec<String>,
+    /// More lines of the seed.
+    pub seed: &'static str,
 }
 
 impl Default for Setting {
@@ -51,6 +55,8 @@ impl Default for Setting {
             faults: Vec::new(),
             token: None,
             log_filter: "info",
+            operator: Vec::new(),
+            seed: "",
         }
     }
 }
@@ -87,7 +93,8 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let token = format!("dapi-{}", suffix());
         let seed = folder.path().join("seed.yaml");
-        std::fs::write(&seed, "users: [stranger@example.com, ann@example.com]\nwarehouses: [wh-1]\ngroups: [data-users]\n").unwrap();
+        let people = "users: [stranger@example.com, ann@example.com]\nwarehouses: [wh-1]\ngroups: [data-users]\n";
+        std::fs::write(&seed, format!("{people}{}", setting.seed)).unwrap();
         let mut options = SimOptions::new(&token, IDENTITY, folder.path().join("sim.log"));
         options.time_scale = setting.scale;
         options.any_source = setting.any_source;
@@ -102,6 +109,7 @@ impl Scene {
         let mut options = OperatorOptions::new(kubeconfig, &log);
         options.time_scale = setting.scale;
         options.log_filter = setting.log_filter.into();
+        options.arguments = setting.operator;
         let operator = Operator::start(options).await.unwrap();
         let scene = Self {
             operator,
@@ -354,6 +362,29 @@ spec:
         let answer = http.get(url).bearer_auth(&self.token).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// A call to the workspace's own API that has to succeed, as somebody with the operator's token.
+    pub async fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let method: reqwest::Method = method.parse().unwrap();
+        let url = format!("{}{path}", self.sim.url());
+        let call = http
+            .request(method, url)
+            .bearer_auth(&self.token)
+            .json(body);
+        let answer = call.send().await.unwrap();
+        let status = answer.status();
+        let said: Value = answer.json().await.unwrap_or_default();
+        assert!(status.is_success(), "{path}: {status} {said}");
+        said
+    }
+
+    /// The operator's metrics as it serves them.
+    pub async fn metrics(&self) -> String {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let served = http.get(format!("{}/metrics", self.operator.url())).send();
+        served.await.unwrap().text().await.unwrap()
     }
 
     /// Writes of the operator's own ServiceAccount that the API server saw in this scene's namespace.

@@ -38,8 +38,14 @@ pub enum Kind {
     ErrorShape {
         shape: ErrorShape,
     },
+    RateLimit {
+        per_second: u32,
+        /// The `Retry-After` of its refusals.
+        retry_after: Option<u32>,
+    },
     ExtraFields {},
     EmptyPage {},
+    LargePageRefused {},
     TokenLifetime {
         #[serde(rename = "for", with = "wire")]
         life: Duration,
@@ -90,6 +96,9 @@ pub enum Kind {
         #[serde(default)]
         message: String,
     },
+    UpdatesQueue {},
+    NoUpdateIsMissing {},
+    EndedUpdateReadsNotUpdated {},
     UpdateTouchesCompute {},
     UpdateRefusedInTransit {},
     MaskFieldsRefused {
@@ -120,11 +129,26 @@ pub enum Kind {
         span: Duration,
     },
     DeleteReplyEmpty {},
-    StopClearsActiveDeployment {},
+    StopClearsActiveDeployment {
+        /// Also `default_source_code_path` and `default_git_source`.
+        #[serde(default)]
+        default_sources: bool,
+    },
+    IdleStop {
+        #[serde(with = "wire")]
+        after: Duration,
+    },
+    ResolvedCommit {
+        shown: CommitShown,
+    },
+    RunningInstancesShown {},
     ForwardUserAccessTokenReadsTrue {},
     ScopesNotEchoed {},
     EnvMasking {
         mode: EnvMasking,
+        /// Where it strikes; everywhere if empty.
+        #[serde(default)]
+        places: Vec<Place>,
     },
     ActiveSourcePathIsSnapshot {},
     ListLag {
@@ -136,10 +160,24 @@ pub enum Kind {
     },
     ListHidesDeleting {},
     ReversedOrder {},
+    ShuffledOrder {},
     RevokeGrantsOnRemoval {},
+    GrantsFollowRecreatedObjects {},
     PutWithoutCallerRefused {},
     CallerLockout {},
     NoDefaultAcl {},
+    SpaceOperation {
+        #[serde(default, with = "wire")]
+        delay: Duration,
+        /// The operation ends with this error.
+        error_code: Option<String>,
+        #[serde(default)]
+        message: String,
+        /// The operation has a name of its own instead of its space's.
+        #[serde(default)]
+        own_name: bool,
+    },
+    SpaceCanBeLeft {},
 }
 
 /// Before or after the request takes effect.
@@ -189,6 +227,27 @@ pub enum EnvMasking {
     Names,
     Absent,
     Visible,
+    /// A value is there, and is not the value.
+    Starred,
+}
+
+/// Where a deployment is read.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// As the active or pending deployment of its app.
+    App,
+    /// By itself, the reply to its creation included.
+    Deployment,
+    DeploymentList,
+}
+
+/// When the commit that a Git reference resolved to is shown.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitShown {
+    Never,
+    OnceSucceeded,
 }
 
 impl Kind {
@@ -198,15 +257,20 @@ impl Kind {
             || matches!(
                 self,
                 Kind::ErrorShape { .. }
+                    | Kind::RateLimit { .. }
                     | Kind::ExtraFields {}
                     | Kind::EmptyPage {}
+                    | Kind::LargePageRefused {}
                     | Kind::TokenLifetime { .. }
             )
     }
 
     /// Only one such fault can have a request.
     pub fn decides(&self) -> bool {
-        matches!(self, Kind::Status { .. } | Kind::Reset { .. })
+        matches!(
+            self,
+            Kind::Status { .. } | Kind::RateLimit { .. } | Kind::Reset { .. }
+        )
     }
 
     /// Strikes one time unless `times` says otherwise; the others for ever.

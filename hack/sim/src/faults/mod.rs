@@ -6,10 +6,15 @@
 mod kinds;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-pub use kinds::{Abandoned, DeploymentVerdict, EnvMasking, GUIDE, Kind, Moment, UpdateVerdict};
+pub use kinds::{
+    Abandoned, CommitShown, DeploymentVerdict, EnvMasking, GUIDE, Kind, Moment, Place,
+    UpdateVerdict,
+};
 
 /// One fault with its place and its count.
 #[derive(Clone, Debug)]
@@ -21,6 +26,8 @@ pub struct Fault {
     times: Option<u32>,
     seen: Cell<u32>,
     hits: Cell<u32>,
+    /// Requests that a rate limit still lets through, and since when: real time.
+    allowance: Cell<Option<(f64, Instant)>>,
     source: Value,
 }
 
@@ -78,6 +85,7 @@ impl Fault {
             times,
             seen: Cell::new(0),
             hits: Cell::new(0),
+            allowance: Cell::new(None),
             source: source.clone(),
         })
     }
@@ -94,6 +102,35 @@ impl Fault {
         }
         self.hits.set(self.hits.get().saturating_add(1));
         true
+    }
+
+    /// Takes a request out of the allowance of a rate limit, a token bucket that holds one second; true if it is too many.
+    /// Other faults have none.
+    fn exceeded(&self) -> bool {
+        let Kind::RateLimit { per_second, .. } = self.kind else {
+            return true;
+        };
+        let (rate, now) = (f64::from(per_second), Instant::now());
+        let left = self.allowance.get().map_or(rate, |(left, since)| {
+            (left + now.duration_since(since).as_secs_f64() * rate).min(rate)
+        });
+        let taken = if left < 1.0 { 0.0 } else { 1.0 };
+        self.allowance.set(Some((left - taken, now)));
+        left < 1.0
+    }
+
+    /// What strikes: a rate limit answers like any other status.
+    fn struck(&self) -> Kind {
+        let Kind::RateLimit { retry_after, .. } = self.kind else {
+            return self.kind.clone();
+        };
+        let headers = retry_after.map(|seconds| ("Retry-After".to_owned(), seconds.to_string()));
+        Kind::Status {
+            status_code: 429,
+            headers: BTreeMap::from_iter(headers),
+            body: Value::Null,
+            when: Moment::BeforeCommit,
+        }
     }
 }
 
@@ -140,12 +177,13 @@ impl Faults {
             if !fault.kind.about_requests()
                 || !fault.pattern.matches_request(target)
                 || (decided && fault.kind.decides())
+                || !fault.exceeded()
             {
                 continue;
             }
             if fault.strike() {
                 decided |= fault.kind.decides();
-                struck.push(fault.kind.clone());
+                struck.push(fault.struck());
             }
         }
         struck

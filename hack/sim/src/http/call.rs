@@ -58,6 +58,8 @@ pub struct Call<'a> {
     pub base_url: &'a str,
     /// Lists answer an empty page between each two.
     pub empty_pages: bool,
+    /// A page_size over the largest page is refused.
+    pub large_pages_refused: bool,
     /// Keys that were fetched for a token exchange, or why that failed.
     pub keys: Option<&'a Result<JwkSet, String>>,
     /// Real seconds that new access tokens live.

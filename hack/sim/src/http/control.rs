@@ -14,8 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{Shared, World};
 use crate::clock::wire;
 use crate::error::ApiError;
-use crate::faults::{self, Fault};
-use crate::seed;
+use crate::faults::Fault;
 use crate::workspace::{Workspace, permissions};
 
 /// What `/sim` takes, as `--help` and `GET /sim` show it.
@@ -54,7 +53,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn guide() -> String {
-    format!("{GUIDE}\n{}\n{}", faults::GUIDE, seed::GUIDE)
+    crate::guide()
 }
 
 async fn show_requests(State(shared): State<Arc<Shared>>) -> Json<Value> {

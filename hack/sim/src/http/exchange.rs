@@ -251,6 +251,7 @@ impl Exchange {
             body: &self.body,
             base_url: &self.base_url,
             empty_pages: self.faults.contains(&Kind::EmptyPage {}),
+            large_pages_refused: self.faults.contains(&Kind::LargePageRefused {}),
             keys,
             token_lifetime: token_lifetime.unwrap_or(HOUR),
         };

@@ -118,6 +118,7 @@ impl Workspace {
         self.now = self.clock.now();
         self.stamp = self.clock.stamp();
         self.settle_apps();
+        self.settle_spaces();
     }
 
     pub fn now(&self) -> ServiceTime {

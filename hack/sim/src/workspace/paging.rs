@@ -21,6 +21,11 @@ pub fn page<T>(
         None => limit,
         Some(text) => match text.parse::<usize>() {
             Ok(0) => limit,
+            Ok(size) if size > limit && call.large_pages_refused => {
+                return Err(ApiError::invalid(format!(
+                    "page_size must not be greater than {limit}, got {size}"
+                )));
+            }
             Ok(size) => size.min(limit),
             Err(_) => {
                 return Err(ApiError::invalid(format!(

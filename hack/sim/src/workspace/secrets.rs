@@ -104,6 +104,7 @@ fn create_scope(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let manager = text(&body, "initial_manage_principal").unwrap_or(&call.caller.name);
     scope.acl.insert(manager.to_owned(), "MANAGE".into());
     workspace.secrets.0.insert(name.to_owned(), scope);
+    workspace.follow_recreated_objects();
     Ok(Reply::empty())
 }
 

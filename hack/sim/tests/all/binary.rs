@@ -76,6 +76,7 @@ fn help_explains_faults_and_seed() {
     let mut help = String::new();
     output.stdout.as_slice().read_to_string(&mut help).unwrap();
     for word in [
+        "databricks-sim --pat",
         "--time-scale",
         "/sim/requests",
         "deploy_refused_after_active",

@@ -215,3 +215,25 @@ async fn a_wrong_fault_in_a_list_sets_none_of_them() {
     let listed: Value = service.get("/sim/faults").await.ok();
     assert_eq!(listed["faults"], json!([]));
 }
+
+#[test]
+fn every_kind_of_the_guide_has_a_test() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all");
+    let tests: String = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let guide = databricks_sim::guide();
+    let kinds: Vec<&str> = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("{\"kind\":\"")?.split('"').next())
+        .collect();
+    assert!(kinds.len() > 50, "{}", kinds.len());
+    let untested: Vec<&&str> = kinds
+        .iter()
+        // The one that need not be named.
+        .filter(|kind| **kind != "status")
+        .filter(|kind| !tests.contains(&format!("\"{kind}\"")))
+        .collect();
+    assert!(untested.is_empty(), "{untested:?}");
+}

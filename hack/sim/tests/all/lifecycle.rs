@@ -34,16 +34,50 @@ async fn stop_takes_seconds_and_start_takes_minutes() {
 }
 
 #[tokio::test]
-async fn time_runs_faster_by_its_scale() {
-    let service = Service::with("", |config| config.time_scale = 100_000).await;
+async fn every_transition_runs_faster_by_the_scale() {
+    // A minute there is 6 ms here.
+    let service = Service::with("", |config| {
+        config.time_scale = 10_000;
+        config.any_source = true;
+    })
+    .await;
     service
-        .post("/api/2.0/apps", json!({"name": "demo"}))
-        .await
-        .ok();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while service.compute("demo").await != "ACTIVE" {
-        assert!(std::time::Instant::now() < deadline);
-    }
+        .fault(json!({"kind": "durations", "delete": "20m"}))
+        .await;
+    let path = "/api/2.0/apps/demo";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let until = async |seen: &dyn Fn(&serde_json::Value) -> bool| {
+        loop {
+            let app = service.get(path).await;
+            if seen(&app.body) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{}", app.text);
+        }
+    };
+    let compute = |state: &'static str| {
+        move |app: &serde_json::Value| app["compute_status"]["state"] == state
+    };
+    let post = async |path: &str, body| service.post(path, body).await.ok();
+
+    post("/api/2.0/apps", json!({"name": "demo"})).await;
+    until(&compute("ACTIVE")).await;
+    let deployments = format!("{path}/deployments");
+    post(&deployments, json!({"source_code_path": SOURCE})).await;
+    until(&|app| app["app_status"]["state"] == "RUNNING").await;
+    let size = json!({"compute_size": "LARGE"});
+    service.update("demo", "compute_size", size).await.ok();
+    until(&|app| app["compute_size"] == "LARGE" && compute("ACTIVE")(app)).await;
+    post(&format!("{path}/stop"), json!({})).await;
+    until(&compute("STOPPED")).await;
+    post(&format!("{path}/start"), json!({})).await;
+    until(&|app| app["app_status"]["state"] == "RUNNING").await;
+    service.delete(path).await.ok();
+    until(&|answer| answer["error_code"] == "RESOURCE_DOES_NOT_EXIST").await;
+    let clock = service.get("/sim/clock").await.ok();
+    let minutes = clock["service_time"].as_f64().unwrap() / 60.0;
+    // Create 3, deploy 1, resize 1, stop 0.2, start 2.8, deploy 1, delete 20.
+    assert!(minutes >= 29.0, "{minutes}");
 }
 
 #[tokio::test]

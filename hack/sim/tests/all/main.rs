@@ -13,5 +13,8 @@ mod lists;
 mod objects;
 mod permissions;
 mod resources;
+mod spaces;
+mod unknown_updates;
 mod unknowns;
+mod unsettled_lists;
 mod updates;

@@ -221,3 +221,136 @@ async fn a_fresh_app_can_have_no_direct_entry() {
     assert_eq!(list.as_array().unwrap().len(), 1);
     assert_eq!(text(&list[0]["group_name"]), "admins");
 }
+
+#[tokio::test]
+async fn variables_can_be_masked_in_one_place_and_not_in_another() {
+    let service = Service::start().await;
+    service.running_app("demo").await;
+    let deploy =
+        json!({"source_code_path": SOURCE, "env_vars": [{"name": "A", "value": "s3cret"}]});
+    let path = "/api/2.0/apps/demo/deployments";
+    let id = text(&service.post(path, deploy).await.ok()["deployment_id"]);
+    service.advance("2m").await;
+    let read = async || {
+        let app = service.app("demo").await["active_deployment"]["env_vars"].clone();
+        let by_itself = service.get(&format!("{path}/{id}")).await.ok()["env_vars"].clone();
+        let listed = service.get(path).await.ok()["app_deployments"][0]["env_vars"].clone();
+        [app, by_itself, listed]
+    };
+    let names = json!([{"name": "A"}]);
+    let starred = json!([{"name": "A", "value": "********"}]);
+    assert_eq!(read().await, [(); 3].map(|()| names.clone()));
+    service
+        .fault(json!({"kind": "env_masking", "mode": "starred", "places": ["app"]}))
+        .await;
+    service
+        .fault(json!({"kind": "env_masking", "mode": "absent", "places": ["deployment_list"]}))
+        .await;
+    assert_eq!(read().await, [starred, names, Value::Null]);
+}
+
+#[tokio::test]
+async fn a_stop_can_clear_what_was_deployed_last() {
+    let service = Service::start().await;
+    service.running_app("demo").await;
+    service
+        .fault(json!({"kind": "stop_clears_active_deployment", "default_sources": true}))
+        .await;
+    service
+        .post("/api/2.0/apps/demo/stop", json!({}))
+        .await
+        .ok();
+    let app = service.app("demo").await;
+    assert!(app["active_deployment"].is_null());
+    assert_eq!(app["default_source_code_path"], "");
+}
+
+#[tokio::test]
+async fn the_platform_can_stop_an_app_that_is_idle() {
+    let service = Service::start().await;
+    service.running_app("demo").await;
+    service.advance("25h").await;
+    assert_eq!(service.compute("demo").await, "ACTIVE");
+    service
+        .fault(json!({"kind": "idle_stop", "after": "48h"}))
+        .await;
+    assert_eq!(service.compute("demo").await, "ACTIVE");
+    service.advance("24h").await;
+    let app = service.app("demo").await;
+    assert_eq!(app["compute_status"]["state"], "STOPPED");
+    assert_eq!(app["app_status"]["state"], "UNAVAILABLE");
+    service
+        .post("/api/2.0/apps/demo/start", json!({}))
+        .await
+        .ok();
+    service.advance("10m").await;
+    assert_eq!(service.compute("demo").await, "ACTIVE");
+}
+
+#[tokio::test]
+async fn the_commit_of_a_git_deployment_can_come_late_or_never() {
+    let service = Service::start().await;
+    let repository = json!({"provider": "gitHub", "url": "https://github.com/o/r"});
+    service
+        .post(
+            "/api/2.0/apps",
+            json!({"name": "demo", "git_repository": repository}),
+        )
+        .await
+        .ok();
+    service.advance("4m").await;
+    let commit = async |field: &str| {
+        service.app("demo").await[field]["git_source"]["resolved_commit"].is_string()
+    };
+    service
+        .fault(json!({"kind": "resolved_commit", "shown": "once_succeeded"}))
+        .await;
+    let deploy = json!({"git_source": {"branch": "main"}});
+    service
+        .post("/api/2.0/apps/demo/deployments", deploy)
+        .await
+        .ok();
+    assert!(!commit("pending_deployment").await);
+    service.advance("2m").await;
+    assert!(commit("active_deployment").await);
+    service.delete("/sim/faults").await.ok();
+    service
+        .fault(json!({"kind": "resolved_commit", "shown": "never"}))
+        .await;
+    assert!(!commit("active_deployment").await);
+}
+
+#[tokio::test]
+async fn counts_of_running_instances_can_be_shown() {
+    let service = Service::start().await;
+    let status = service.running_app("demo").await["app_status"].clone();
+    assert!(status.get("running_instances").is_none());
+    service
+        .fault(json!({"kind": "running_instances_shown"}))
+        .await;
+    let status = service.app("demo").await["app_status"].clone();
+    assert_eq!(status["running_instances"], 1);
+}
+
+#[tokio::test]
+async fn an_object_made_again_can_have_its_grants_back() {
+    let service = Service::seeded("secret_scopes: [{name: prod, secrets: {key: v}}]").await;
+    let secret = json!({"scope": "prod", "key": "key", "permission": "READ"});
+    let resources = json!([{"name": "s", "secret": secret}]);
+    let app = create(&service, json!({"name": "demo", "resources": resources})).await;
+    let principal = text(&app["service_principal_client_id"]);
+    let recreate = async || {
+        let scope = json!({"scope": "prod"});
+        let delete = service.post("/api/2.0/secrets/scopes/delete", scope.clone());
+        delete.await.ok();
+        let create = service.post("/api/2.0/secrets/scopes/create", scope);
+        create.await.ok();
+        let acl = service.get("/api/2.0/secrets/acls/list?scope=prod").await;
+        column(&acl.ok()["items"], "principal").contains(&principal)
+    };
+    assert!(!recreate().await);
+    service
+        .fault(json!({"kind": "grants_follow_recreated_objects"}))
+        .await;
+    assert!(recreate().await);
+}

@@ -70,7 +70,28 @@ pub(super) async fn grants(
     seen.unknown = BTreeSet::from_iter(world.memo.unknown_principals(others()));
 }
 
-async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
+/// Looks up every principal that a grant is still to be made to, before the service refuses one. Where that may not be
+/// looked up, all count as there.
+pub async fn principals(app: &DatabricksApp, world: &World, seen: &mut Observed) {
+    let Some(permissions) = &app.spec.permissions else {
+        return;
+    };
+    let have = seen.acl.looked().cloned().unwrap_or_default();
+    let want = acl::wanted_acl(&permissions.grants, &seen.identity);
+    let missing = acl::difference(permissions.mode, &want, &have, &seen.identity).missing;
+    let clock = world.connection.clock();
+    for key in world.memo.principals_due(missing.keys(), true, clock) {
+        match principal_exists(world, &key).await {
+            Ok(exists) => world.memo.principal(&key, exists),
+            Err(error) => debug!(%error, "looking up a principal"),
+        }
+    }
+    let unknown = world.memo.unknown_principals(missing.keys());
+    seen.unknown.extend(unknown);
+}
+
+/// Direct grants on the app; the answer counts as a look.
+pub async fn read_acl(world: &World, name: &str) -> Result<Acl, Error> {
     let path = format!("/api/2.0/permissions/apps/{name}");
     let route = Route::normal("permissions/get");
     let answer = world.connection.client().get(route, &path, &[]).await?;

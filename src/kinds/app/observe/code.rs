@@ -236,7 +236,7 @@ async fn watched(
 ) -> Result<Option<String>, Trouble> {
     let recorded = memory.source.as_ref().filter(|s| !s.content.is_empty());
     let state = seen.remote().map(|r| r.compute_state.as_str());
-    if !matches!(state, Some("ACTIVE" | "STARTING")) {
+    if !matches!(state, Some("ACTIVE" | "STARTING")) && !seen.forced {
         // Nothing is deployed before it runs.
         return Ok(recorded.map(|s| s.content.clone()));
     }

@@ -1,6 +1,6 @@
 //! What a pass looks at. Reads only, and as few as can be: the shared list serves all apps; a GET confirms drift before a
 //! write, follows an ambiguous error, or reads what no list holds.
-mod access;
+pub(super) mod access;
 mod code;
 
 pub use code::Watch;
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::World;
 use super::claim::winner;
@@ -29,13 +30,33 @@ use crate::worlds::databricks::{Look, Source, trouble};
 /// An accepted change of settings takes some seconds.
 const UPDATE_PAUSE: Duration = Duration::from_secs(10);
 
+/// What makes one look differ from another.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub wish: Wish,
+    /// The spec differs from the one last reported on.
+    pub changed: bool,
+    /// Everything is looked at anew, whatever earlier looks found.
+    pub forced: bool,
+}
+
+/// Whether the annotation asks for a look that was not made yet.
+pub(super) fn look_requested(app: &DatabricksApp, memory: &AppMemory) -> bool {
+    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
+    asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref()
+}
+
 pub(super) async fn observe(
     app: &DatabricksApp,
     memory: &AppMemory,
     world: &World,
-    wish: Wish,
-    changed: bool,
+    asked: Asked,
 ) -> Result<Observed, Trouble> {
+    let Asked {
+        wish,
+        changed,
+        forced,
+    } = asked;
     if let Some(unavailable) = world.connection.unavailable() {
         return Err(unavailable);
     }
@@ -45,13 +66,12 @@ pub(super) async fn observe(
     let name = app.remote_name();
     let clock = world.connection.clock();
     let mut seen = Observed::nothing(identity);
-    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
-    if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
+    if forced {
         seen.forced = true;
         world.memo.forget_refusals(name);
         look_live(world, name).await?;
     }
-    let (row, mut source) = match world.board.look(name) {
+    let (row, source) = match world.board.look(name) {
         Look::Fresh { row, source, .. } => (row, source),
         Look::Stale { live: true } => (look_live(world, name).await?, Source::Live),
         Look::Stale { live: false } => {
@@ -69,22 +89,35 @@ pub(super) async fn observe(
     seen.refused = world.memo.refusals(name, clock);
     let time = (clock.now(), clock.scale());
     if wish == Wish::Live {
-        thin_fields(app, world, &mut seen, &mut source).await?;
+        thin_fields(app, world, &mut seen, source).await?;
         code::material(app, memory, world, &mut seen).await;
     }
-    let draft = plan(app, &inputs(&seen, memory, time, wish));
-    if source == Source::List
-        && needs_confirmation(app, &inputs(&seen, memory, time, wish), &draft, changed)
-    {
-        seen.app = Seen::Looked(look_live(world, name).await?);
-        source = Source::Live;
+    // What a list leaves out may be older than our own last write.
+    let changed = changed
+        && world
+            .board
+            .lacking()
+            .iter()
+            .all(|field| *field == wire::APP_STATUS);
+    let unconfirmed = |seen: &Observed| {
+        let inputs = inputs(seen, memory, time, wish);
+        source == Source::List
+            && !seen.whole
+            && needs_confirmation(app, &inputs, &plan(app, &inputs), changed)
+    };
+    if unconfirmed(&seen) {
+        whole(world, name, &mut seen).await?;
     }
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         access::grants(app, world, identity, &mut seen).await;
         access::resources(app, world, &mut seen).await;
-        update(app, memory, world, &mut seen, &mut source).await?;
+        update(app, memory, world, &mut seen, source).await?;
         deployment(app, memory, world, &mut seen, source).await?;
         source_path(app, world, memory, &mut seen).await?;
+        // The outcome of a change of settings may ask for another one.
+        if unconfirmed(&seen) {
+            whole(world, name, &mut seen).await?;
+        }
     }
     let draft = plan(app, &inputs(&seen, memory, time, wish));
     settle(app, world, &seen, &draft);
@@ -92,6 +125,13 @@ pub(super) async fn observe(
         world.board.want(name, wait.poll);
     }
     Ok(seen)
+}
+
+/// Reads the app by a GET in place of what a list shows.
+async fn whole(world: &World, name: &str, seen: &mut Observed) -> Result<(), Trouble> {
+    seen.app = Seen::Looked(look_live(world, name).await?);
+    seen.whole = true;
+    Ok(())
 }
 
 fn inputs<'a>(
@@ -128,12 +168,12 @@ async fn thin_fields(
     app: &DatabricksApp,
     world: &World,
     seen: &mut Observed,
-    source: &mut Source,
+    source: Source,
 ) -> Result<(), Trouble> {
     let running = seen
         .remote()
         .is_some_and(|r| r.compute_state == "ACTIVE" && !r.deploying());
-    if !running || *source == Source::Live || !world.board.is_thin() {
+    if !running || source == Source::Live || world.board.lacking().is_empty() {
         return Ok(());
     }
     let (name, clock) = (app.remote_name(), world.connection.clock());
@@ -141,8 +181,7 @@ async fn thin_fields(
     let rollback = app.spec.deployment.as_ref().map(|d| d.rollback);
     let unknown = seen.remote().is_some_and(|r| r.app_state.is_empty());
     if rollback == Some(Rollback::OnFailure) && unknown {
-        seen.app = Seen::Looked(look_live(world, name).await?);
-        *source = Source::Live;
+        whole(world, name, seen).await?;
         return Ok(());
     }
     let interval = spread(world.connection.permissions_interval(), name);
@@ -155,8 +194,7 @@ async fn thin_fields(
         seen.due_in(interval - age);
         return Ok(());
     }
-    seen.app = Seen::Looked(look_live(world, name).await?);
-    *source = Source::Live;
+    whole(world, name, seen).await?;
     seen.due_in(interval);
     Ok(())
 }
@@ -209,6 +247,12 @@ fn is_ours(app: &DatabricksApp, memory: &AppMemory, seen: &Observed) -> bool {
 
 /// One GET of the app; its answer is the newest look.
 async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Trouble> {
+    let body = get(world, name).await?;
+    Ok(body.map(|body| RemoteApp::read(&body)))
+}
+
+/// As [`look_live`]: the answer itself.
+pub(super) async fn get(world: &World, name: &str) -> Result<Option<Value>, Trouble> {
     let sent = Instant::now();
     let path = format!("/api/2.0/apps/{name}");
     let answer = world
@@ -216,11 +260,12 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
         .client()
         .get(Route::normal("apps/get"), &path, &[])
         .await;
-    let (row, sent) = match answer {
-        Ok(answer) => (Some(RemoteApp::read(&answer.body)), answer.sent),
+    let (body, sent) = match answer {
+        Ok(answer) => (Some(answer.body), answer.sent),
         Err(Error::NotFound(_)) => (None, sent),
         Err(error) => return Err(unread("reading the app", &error, world)),
     };
+    let row = body.as_ref().map(RemoteApp::read);
     // An answer that is no app at all says nothing about it, least of all that it is gone.
     if row
         .as_ref()
@@ -229,8 +274,8 @@ async fn look_live(world: &World, name: &str) -> Result<Option<RemoteApp>, Troub
         let message = format!("reading the app: the answer is no app {name}");
         return Err(Trouble::new(Reason::UnexpectedAnswer, message, Fate::Retry));
     }
-    world.board.got(name, sent, row.clone());
-    Ok(row)
+    world.board.got(name, sent, row);
+    Ok(body)
 }
 
 /// An interval of an app's own, longer by at most a tenth, so that looks at many apps spread.
@@ -242,7 +287,7 @@ fn spread(interval: Duration, name: &str) -> Duration {
 }
 
 /// A look that failed; a refusal of it is no statement about what was looked at.
-fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
+pub(super) fn unread(doing: &str, error: &Error, world: &World) -> Trouble {
     let clock = world.connection.clock();
     trouble(doing, error, Reason::UnexpectedAnswer, clock)
 }
@@ -261,7 +306,7 @@ async fn update(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
-    source: &mut Source,
+    source: Source,
 ) -> Result<(), Trouble> {
     let Some(attempt) = &memory.update else {
         return Ok(());
@@ -276,9 +321,8 @@ async fn update(
     let mut fields = differing(seen);
     // What lists leave out is still as the GET before the change showed it.
     let left_out = fields.keys().any(|field| world.board.leaves_out(field));
-    if *source == Source::List && left_out {
-        seen.app = Seen::Looked(look_live(world, name).await?);
-        *source = Source::Live;
+    if source == Source::List && !seen.whole && left_out {
+        whole(world, name, seen).await?;
         fields = differing(seen);
     }
     if fields.is_empty() {
@@ -310,6 +354,10 @@ async fn update(
         }
         _ => UpdateOutcome::Ended,
     });
+    if seen.update == Seen::Looked(UpdateOutcome::Ended) && !seen.refused.contains_key("update") {
+        // The difference may be older than the outcome: a list lags, or the change ended between the two looks.
+        whole(world, name, seen).await?;
+    }
     Ok(())
 }
 
@@ -331,8 +379,11 @@ async fn deployment(
     // A list may leave deployments out altogether. A GET of the app shows the field and counts from then on, where a GET
     // of the deployment would be needed at every pass.
     let shows_none = seen.remote().is_some_and(|remote| remote.active.is_none());
-    if source == Source::List && (shows_none || world.board.leaves_out("active_deployment")) {
-        seen.app = Seen::Looked(look_live(world, name).await?);
+    if source == Source::List
+        && !seen.whole
+        && (shows_none || world.board.leaves_out("active_deployment"))
+    {
+        whole(world, name, seen).await?;
         if !hides(app, known, seen) {
             return Ok(());
         }

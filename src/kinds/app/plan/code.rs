@@ -54,8 +54,8 @@ pub(super) fn code(
             "FAILED" | "CANCELLED" if !appeared => {
                 return Some(Plan::refuse(failed_deployment(app, inputs, &vanished)));
             }
-            // Nothing was deployed over it: the app only does not show it.
-            "SUCCEEDED" if newest.is_none() => return None,
+            // Nothing was deployed over it: the app only does not show it, unless it was stopped since.
+            "SUCCEEDED" if newest.is_none() && !was_started(inputs) => return None,
             _ => {}
         }
     }
@@ -337,6 +337,12 @@ fn source_missing(app: &DatabricksApp) -> Refusal {
     }
 }
 
+/// A start of ours is not settled yet.
+fn was_started(inputs: &Inputs<'_>) -> bool {
+    let in_flight = inputs.memory.in_flight.as_ref();
+    in_flight.is_some_and(|f| f.step == InFlightStep::Start)
+}
+
 /// The platform deploys by itself after a start, and shows it late; that one is judged before we make another.
 fn awaits_redeploy(inputs: &Inputs<'_>, newest: Option<&RemoteDeployment>) -> bool {
     let Some(start) = &inputs.memory.in_flight else {
@@ -388,7 +394,8 @@ pub fn digest_of(
     }
 }
 
+/// Of an app that is not ours yet nothing was asked: what an object carries when it is first seen counts as handled.
 pub fn requested_redeploy(app: &DatabricksApp, memory: &AppMemory) -> bool {
     let asked = app.annotations().get(annotation::REDEPLOY_REQUESTED_AT);
-    asked.is_some() && asked != memory.last_handled_redeploy_at.as_ref()
+    memory.app.is_some() && asked.is_some() && asked != memory.last_handled_redeploy_at.as_ref()
 }

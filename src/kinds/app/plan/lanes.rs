@@ -134,7 +134,10 @@ pub(super) fn run_state(
 
 fn restart_wanted(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> bool {
     let asked = app.annotations().get(annotation::RESTART_REQUESTED_AT);
-    let requested = asked.is_some() && asked != inputs.memory.last_handled_restart_at.as_ref();
+    // What an object carries when it is first seen counts as handled.
+    let requested = inputs.memory.app.is_some()
+        && asked.is_some()
+        && asked != inputs.memory.last_handled_restart_at.as_ref();
     let user = app.spec.user_authorization.as_ref();
     let automatic = user.is_some_and(|u| u.restart == Restart::Auto);
     requested || (automatic && restart_due(app, inputs.memory.app.as_ref(), remote))
@@ -150,7 +153,8 @@ pub fn restart_due(
     let user = app.spec.user_authorization.as_ref();
     let managed = user.is_some_and(|u| u.scopes.is_some() || u.forward_access_token.is_some());
     let active = |recorded: &&RecordedApp| {
-        recorded.compute_state == "ACTIVE" && !recorded.activated.is_empty()
+        let ran = matches!(recorded.compute_state.as_str(), "ACTIVE" | "UPDATING");
+        ran && !recorded.activated.is_empty()
     };
     let digest = fields::restart_digest(&remote.settings);
     managed

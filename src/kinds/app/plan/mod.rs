@@ -68,6 +68,8 @@ pub struct Observed {
     pub refused: BTreeMap<&'static str, Refused>,
     /// Principals of our grants that do not exist, as keys of an [`Acl`].
     pub unknown: BTreeSet<String>,
+    /// The app was read whole in this pass, by a GET.
+    pub whole: bool,
     /// The look was a live one, as an annotation asked for.
     pub forced: bool,
     /// Looks at single aspects that failed; the others stand.
@@ -92,6 +94,7 @@ impl Observed {
             full: None,
             refused: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            whole: false,
             forced: false,
             asides: Vec::new(),
         }
@@ -166,7 +169,8 @@ fn unless_refused(step: Step, inputs: &Inputs<'_>) -> Plan<Step> {
 
 /// Whether a step would undo what somebody else did, as far as a list shows: then a GET has to confirm it first. What the
 /// spec's own change or our own earlier steps ask for needs none, except a deletion and its end: to let go of an app
-/// cannot be taken back, and a list may lag, or leave out what is being deleted.
+/// cannot be taken back, and a list may lag, or leave out what is being deleted. What is about to be adopted is looked at
+/// whole: a list may leave out just what the spec says.
 pub fn needs_confirmation(
     app: &DatabricksApp,
     inputs: &Inputs<'_>,
@@ -176,6 +180,9 @@ pub fn needs_confirmation(
     let memory = inputs.memory;
     let orphaned = app.management().deletion == Deletion::Orphan;
     if inputs.wish == Wish::Deleting && !orphaned && plan.is_settled() {
+        return true;
+    }
+    if memory.app.is_none() && inputs.seen.remote().is_some() && !plan.steps.is_empty() {
         return true;
     }
     plan.steps.iter().any(|step| match step {

@@ -128,7 +128,8 @@ fn grants(app: &DatabricksApp, outcome: &Pass<'_>, facts: &mut Facts) {
         .iter()
         .any(|s| matches!(s, Step::Grant { .. }));
     let observing = permissions.mode == PermissionsMode::Observe;
-    if !observing && !(planned && outcome.read_only) {
+    let held = planned && outcome.read_only;
+    if !observing && !held {
         facts.say(
             ConditionType::PermissionsSynced,
             true,

@@ -78,8 +78,8 @@ fn details(
         && let Some(seen) = outcome.seen.filter(|s| s.app.looked().is_some())
     {
         let memory = outcome.memory;
-        let (at, scale, wish) = (outcome.at, 1, outcome.wish);
-        let changes = model::foresee(
+        let (at, scale, wish) = (outcome.at, outcome.scale, outcome.wish);
+        let foreseen = model::foresee(
             app,
             &Inputs {
                 seen,
@@ -89,7 +89,7 @@ fn details(
                 wish,
             },
         );
-        details.pending_changes = changes.into_iter().take(100).collect();
+        details.pending_changes = foreseen.changes.into_iter().take(100).collect();
     }
     details
 }
@@ -101,7 +101,7 @@ fn ours<'a>(app: &DatabricksApp, outcome: &Outcome<'a, DatabricksApp>) -> Option
         seen,
         memory: outcome.memory,
         at: outcome.at,
-        scale: 1,
+        scale: outcome.scale,
         wish: outcome.wish,
     };
     let claimed = seen.claim == super::plan::Claim::Ours;

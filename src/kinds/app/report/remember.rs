@@ -1,4 +1,6 @@
 //! What later passes need of this one. Pure.
+use std::time::Duration;
+
 use kube::ResourceExt;
 
 use super::super::act::Effect;
@@ -15,9 +17,12 @@ use super::{ENTRY_LIMIT, ours};
 use crate::api::annotation;
 use crate::api::status::{Reason, cut};
 use crate::engine::managed::Outcome;
+use crate::telemetry::Clock;
 
 type Pass<'a> = Outcome<'a, DatabricksApp>;
 
+/// How long a deployment has to last to count as good.
+const GOOD_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Contents that a workspace keeps of one app, at the most.
 const UPLOADS: usize = 16;
 
@@ -101,6 +106,7 @@ fn saw(app: &DatabricksApp, outcome: &Pass<'_>, remote: &RemoteApp, memory: &mut
             memory.deployment = Some(RecordedDeployment {
                 id: newest.id.clone(),
                 digest,
+                since: outcome.at.to_string(),
                 ..known
             });
         }
@@ -132,7 +138,9 @@ fn saw(app: &DatabricksApp, outcome: &Pass<'_>, remote: &RemoteApp, memory: &mut
 
 fn record(remote: &RemoteApp, was: &str, activated: &str) -> RecordedApp {
     let active = remote.compute_state == "ACTIVE";
-    let reached = active && (was != "ACTIVE" || activated.is_empty());
+    // An update of running compute starts no process anew.
+    let ran = matches!(was, "ACTIVE" | "UPDATING");
+    let reached = active && (!ran || activated.is_empty());
     let principal = &remote.service_principal;
     RecordedApp {
         id: remote.id.clone(),
@@ -180,11 +188,15 @@ fn sources(app: &DatabricksApp, outcome: &Pass<'_>, code: &Code, memory: &mut Ap
     let newest = remote
         .and_then(RemoteApp::newest)
         .filter(|n| n.id == deployment.id);
-    let runs = remote.is_some_and(|r| r.app_state == "RUNNING");
+    let whole = outcome.seen.is_some_and(|s| s.whole);
+    let runs = whole && remote.is_some_and(|r| r.app_state == "RUNNING");
+    // A process that is going to end has run, too.
+    let since = deployment.since.parse().unwrap_or(outcome.at);
+    let lasts = Clock::new(outcome.scale).age(since, outcome.at) >= GOOD_AFTER;
     let wanted = app.spec.deployment.as_ref();
     let rolls_back = wanted.is_some_and(|d| d.rollback == Rollback::OnFailure);
     match newest {
-        Some(newest) if newest.state == "SUCCEEDED" && runs && rolls_back => {
+        Some(newest) if newest.state == "SUCCEEDED" && runs && lasts && rolls_back => {
             deployment.last_good = Some(good(newest, &desired, uploaded.then_some(&code.content)));
         }
         // What it was made of may be gone: another try uploads anew.
@@ -291,6 +303,7 @@ fn did(
                 state: deployment.state.clone(),
                 message: String::new(),
                 digest: digest.clone(),
+                since: outcome.at.to_string(),
                 resolved_commit: match from {
                     Origin::Git(_) => deployment.resolved_commit.clone(),
                     Origin::Folder(_) => String::new(),

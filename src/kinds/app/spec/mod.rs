@@ -25,6 +25,14 @@ macro_rules! enumeration {
             pub fn wire(self) -> &'static str {
                 match self { $(Self::$variant => $wire),+ }
             }
+
+            /// What the service writes so, in any case; `None`: it is none of ours.
+            pub fn from_wire(text: &str) -> Option<Self> {
+                [$((Self::$variant, $wire)),+]
+                    .into_iter()
+                    .find(|(_, wire)| wire.eq_ignore_ascii_case(text))
+                    .map(|(value, _)| value)
+            }
         }
     };
 }
@@ -387,7 +395,7 @@ pub struct Grant {
 
 /// A user, a group, or a service principal.
 #[derive(
-    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, KubeSchema,
+    Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, KubeSchema,
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.user), has(self.group), has(self.servicePrincipal)].exists_one(x, x)").message("a principal takes exactly one of user, group, servicePrincipal"))]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the app's own service principal may reach: a name, and exactly one of the ten kinds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.app), has(self.database), has(self.postgres), has(self.experiment), has(self.genieSpace), has(self.job), has(self.secret), has(self.servingEndpoint), has(self.sqlWarehouse), has(self.ucSecurable)].exists_one(x, x)").message("a resource takes exactly one of app, database, postgres, experiment, genieSpace, job, secret, servingEndpoint, sqlWarehouse, ucSecurable"))]
 pub struct AppResource {

@@ -171,12 +171,16 @@ pub struct RecordedDeployment {
     /// The commit that runs, if the source is Git.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resolved_commit: String,
-    /// The last deployment that was seen running.
+    /// When it was first seen, RFC 3339.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 40))]
+    pub since: String,
+    /// The last deployment that was seen running for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<GoodDeployment>,
 }
 
-/// A deployment that was seen running.
+/// A deployment that was seen running for a while.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GoodDeployment {

@@ -41,6 +41,7 @@ async fn workspace() -> (Simulator, Client) {
         burst: NonZeroU32::new(600).unwrap(),
         ca_bundle: None,
         workspace_id: None,
+        account_id: None,
         user_agent: UserAgent {
             product: "test".into(),
             version: "0".into(),

@@ -148,6 +148,7 @@ impl Workspace {
         self.grant_resources(&principal, &resources);
         self.apps.freed.remove(&app.name);
         self.apps.by_name.insert(app.name.clone(), app);
+        self.follow_recreated_objects();
     }
 
     fn new_identity(&mut self, name: &str) -> Identity {

@@ -11,7 +11,7 @@ use super::create::deployment_id;
 use super::deployment::{Deployment, Source};
 use super::model::App;
 use crate::error::{ApiError, Outcome};
-use crate::faults::{DeploymentVerdict as Verdict, Kind};
+use crate::faults::{DeploymentVerdict as Verdict, Kind, Place};
 use crate::http::{Call, text};
 
 /// Accepts a deployment, or says why not. Whether its source exists is found out when it is accepted, and shows at its end.
@@ -39,7 +39,7 @@ pub fn deploy(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     app.keeps_failed = workspace.plays(&app.name, &Kind::FailedDeploymentStaysPending {});
     let (deployment, _) = workspace.deployment(&app, source, &call.caller.name, verdict, &message);
     app.begin(deployment.clone());
-    let shown = workspace.render_deployment(&app, &deployment, workspace.now());
+    let shown = workspace.render_deployment(&app, &deployment, workspace.now(), Place::Deployment);
     workspace.apps.by_name.insert(app.name.clone(), app);
     Ok(shown.into())
 }
@@ -54,7 +54,7 @@ pub fn get(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         ))
     })?;
     Ok(workspace
-        .render_deployment(app, deployment, workspace.now())
+        .render_deployment(app, deployment, workspace.now(), Place::Deployment)
         .into())
 }
 
@@ -68,7 +68,9 @@ pub fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .rev()
         .map(|(at, deployment)| (format!("{:012}", 999_999_999_999 - at), deployment));
     let limit = workspace.rules.page_size;
-    let render = |deployment| workspace.render_deployment(app, deployment, workspace.now());
+    let render = |deployment| {
+        workspace.render_deployment(app, deployment, workspace.now(), Place::DeploymentList)
+    };
     Ok(page(call, "app_deployments", limit, newest_first, render)?.into())
 }
 

@@ -5,6 +5,7 @@ use super::super::Workspace;
 use super::compute::{Compute, ComputeState};
 use super::deployment::Queued;
 use super::model::App;
+use crate::clock::ServiceTime;
 use crate::error::{ApiError, Outcome};
 use crate::faults::Kind;
 use crate::http::{Call, Reply};
@@ -84,19 +85,75 @@ impl Workspace {
         }
     }
 
+    /// Takes compute down from a time on, and with it what the app runs.
+    fn begin_stop(&self, app: &mut App, since: ServiceTime) {
+        let due = since + self.durations(&app.name).stop;
+        app.compute = Compute::at(ComputeState::Stopping, "App compute is stopping.", since).then(
+            due,
+            ComputeState::Stopped,
+            "Start the app compute to deploy the app.",
+        );
+        app.abandon_deployments("App was stopped.", &self.stamp_text());
+        let clears = self.faults.fire(&app.name, |k| match k {
+            Kind::StopClearsActiveDeployment { default_sources } => Some(*default_sources),
+            _ => None,
+        });
+        if let Some(default_sources) = clears {
+            app.active = None;
+            if default_sources {
+                app.default_source_code_path.clear();
+                app.default_git_source = None;
+            }
+        }
+    }
+
+    /// What the platform does by itself: a fault may let it stop apps that have been ACTIVE for long. True if it did.
+    pub(super) fn stop_idle_apps(&mut self) -> bool {
+        let now = self.now();
+        let overdue = |app: &App| {
+            let since = app.compute.since;
+            let after = self.faults.fire(&app.name, |k| match k {
+                Kind::IdleStop { after }
+                    if app.compute.state == ComputeState::Active && now >= since + *after =>
+                {
+                    Some(*after)
+                }
+                _ => None,
+            });
+            after.map(|after| since + after)
+        };
+        let idle: Vec<(App, ServiceTime)> = self
+            .apps
+            .by_name
+            .values()
+            .filter_map(|app| Some((app.clone(), overdue(app)?)))
+            .collect();
+        let stopped = !idle.is_empty();
+        for (mut app, since) in idle {
+            self.begin_stop(&mut app, since);
+            app.updated = self.stamp_text();
+            self.apps.by_name.insert(app.name.clone(), app);
+        }
+        stopped
+    }
+
     /// A transition that is not legal now, with the status and code that a fault may play.
     pub(super) fn refused(&self, app: &str, message: String) -> ApiError {
-        let played = self.faults.fire(app, |k| match k {
+        match self.refusal(app) {
+            Some((status, code)) => ApiError::new(status, code, message),
+            None => ApiError::bad_request(message),
+        }
+    }
+
+    /// Status and code of a refusal, if a fault plays others than usual.
+    pub(super) fn refusal(&self, app: &str) -> Option<(u16, String)> {
+        self.faults.fire(app, |k| match k {
             Kind::Refusal {
                 status_code,
                 error_code,
             } => Some((*status_code, error_code.clone())),
             _ => None,
-        });
-        match played {
-            Some((status, code)) => ApiError::new(status, code, message),
-            None => ApiError::bad_request(message),
-        }
+        })
     }
 
     /// The text of the service for whatever is in transition.
@@ -178,19 +235,9 @@ pub fn stop(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
             return Err(workspace.not_terminal("stop", &app));
         }
     }
-    let due = now + workspace.durations(&app.name).stop;
-    app.compute = Compute::at(ComputeState::Stopping, "App compute is stopping.", now).then(
-        due,
-        ComputeState::Stopped,
-        "Start the app compute to deploy the app.",
-    );
-    let stamp = workspace.stamp_text();
-    app.abandon_deployments("App was stopped.", &stamp);
-    if workspace.plays(&app.name, &Kind::StopClearsActiveDeployment {}) {
-        app.active = None;
-    }
+    workspace.begin_stop(&mut app, now);
     app.updater.clone_from(&call.caller.name);
-    app.updated = stamp;
+    app.updated = workspace.stamp_text();
     let shown = workspace.render(&app, now);
     workspace.apps.by_name.insert(app.name.clone(), app);
     Ok(shown.into())
@@ -213,6 +260,7 @@ pub fn delete(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let stamp = workspace.stamp_text();
     app.abandon_deployments("App was deleted.", &stamp);
     app.update = app.update.filter(|update| update.done);
+    app.updates_ahead.clear();
     app.updater.clone_from(&call.caller.name);
     app.updated = stamp;
     let shown = workspace.render(&app, now);

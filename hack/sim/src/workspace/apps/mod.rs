@@ -14,6 +14,7 @@ mod update;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rand::seq::SliceRandom;
 use serde_json::Value;
 
 use super::directory::Kind as Member;
@@ -117,6 +118,13 @@ impl Apps {
 impl Workspace {
     /// Lets time pass for every app, and does elsewhere what that asks for.
     pub(super) fn settle_apps(&mut self) {
+        self.settle_due();
+        if self.stop_idle_apps() {
+            self.settle_due();
+        }
+    }
+
+    fn settle_due(&mut self) {
         let stamp = seconds(self.stamp);
         let mut effects = Vec::new();
         for app in self.apps.by_name.values_mut() {
@@ -210,9 +218,9 @@ impl Workspace {
         let Some(app) = self.apps.by_name.remove(name) else {
             return;
         };
-        if !app.settings.contains_key("space") {
-            self.directory
-                .remove(Member::ServicePrincipal, app.identity.service_principal_id);
+        let principal = app.identity.service_principal_id;
+        if !self.spaces.own(principal) {
+            self.directory.remove(Member::ServicePrincipal, principal);
         }
         self.acls.forget("apps", name);
         self.apps.locked_out.retain(|(locked, _)| locked != name);
@@ -249,9 +257,14 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .filter(|app| workspace.lists(app))
         .map(|app| (app.name.clone(), app));
     let limit = workspace.rules.page_size;
-    let answer = page(call, "apps", limit, shown, |app| {
+    let mut answer = page(call, "apps", limit, shown, |app| {
         workspace.render_row(app, at)
     });
+    if let Some(Value::Array(rows)) = answer.as_mut().ok().and_then(|page| page.get_mut("apps"))
+        && workspace.plays("*", &Kind::ShuffledOrder {})
+    {
+        rows.shuffle(&mut rand::rng());
+    }
     if lag.is_none() {
         workspace.apps.by_name = apps;
     }

@@ -7,6 +7,8 @@
 //! ```
 //! [`App::settle`] is the one place where time passes; it touches nothing but the app and returns what must happen elsewhere.
 
+use std::collections::VecDeque;
+
 use serde_json::{Map, Value};
 
 use super::compute::{Compute, ComputeState};
@@ -81,6 +83,8 @@ pub struct App {
     pub last_good: Option<String>,
     pub queued: Option<Queued>,
     pub update: Option<Update>,
+    /// Those that run before the newest one, in this order; none unless a fault lets updates queue.
+    pub updates_ahead: VecDeque<Update>,
     /// Of the newest successful deployment.
     pub default_source_code_path: String,
     pub default_git_source: Option<Value>,
@@ -125,6 +129,7 @@ impl App {
             last_good: None,
             queued: None,
             update: None,
+            updates_ahead: VecDeque::new(),
             default_source_code_path: String::new(),
             default_git_source: None,
             keeps_failed: false,
@@ -193,9 +198,9 @@ impl App {
             .as_ref()
             .and_then(|q| Some((q.due?, Event::Queued)));
         let update = self
-            .update
-            .as_ref()
-            .filter(|u| !u.done)
+            .updates_ahead
+            .front()
+            .or(self.update.as_ref().filter(|u| !u.done))
             .map(|u| (u.due, Event::Update));
         [update, compute, deployment, queued]
             .into_iter()
@@ -269,8 +274,14 @@ impl App {
     }
 
     fn finish_update(&mut self, stamp: &str) -> Option<Effect> {
-        let update = self.update.as_mut()?;
-        update.done = true;
+        let update = match self.updates_ahead.pop_front() {
+            Some(ahead) => ahead,
+            None => {
+                let newest = self.update.as_mut()?;
+                newest.done = true;
+                newest.clone()
+            }
+        };
         if update.verdict != UpdateVerdict::Succeeded {
             return None;
         }

@@ -1,4 +1,5 @@
 //! Apps as they are read: fields that nobody set are left out or filled in, and values of variables never show.
+use rand::seq::SliceRandom;
 use serde_json::{Map, Value, json};
 
 use super::super::Workspace;
@@ -7,7 +8,7 @@ use super::deployment::Deployment;
 use super::model::{App, Update};
 use super::settings::{DEFAULT_SCOPES, is_nothing};
 use crate::clock::ServiceTime;
-use crate::faults::{EnvMasking, Kind};
+use crate::faults::{CommitShown, EnvMasking, Kind, Place};
 
 impl Workspace {
     /// The app as GET shows it.
@@ -49,16 +50,18 @@ impl Workspace {
                 .unwrap_or_else(|| instances.into());
         }
         shown.insert("compute_status".into(), compute);
-        shown.insert(
-            "app_status".into(),
-            json!({"state": app.status.state, "message": app.status.message}),
-        );
+        let mut status = json!({"state": app.status.state, "message": app.status.message});
+        if app.status.state == "RUNNING" && self.plays(&app.name, &Kind::RunningInstancesShown {}) {
+            let counted = app.settings.get("compute_min_instances").cloned();
+            status["running_instances"] = counted.unwrap_or_else(|| instances.into());
+        }
+        shown.insert("app_status".into(), status);
         for (field, id) in [
             ("active_deployment", &app.active),
             ("pending_deployment", &app.pending),
         ] {
             if let Some(deployment) = id.as_ref().and_then(|id| app.deployment(id)) {
-                let mut rendered = self.render_deployment(app, deployment, now);
+                let mut rendered = self.render_deployment(app, deployment, now, Place::App);
                 if field == "active_deployment"
                     && self.plays(&app.name, &Kind::ActiveSourcePathIsSnapshot {})
                 {
@@ -107,6 +110,13 @@ impl Workspace {
                 }
             }
         }
+        if self.plays(&app.name, &Kind::ShuffledOrder {}) {
+            for field in ["resources", "user_api_scopes"] {
+                if let Some(Value::Array(items)) = settings.get_mut(field) {
+                    items.shuffle(&mut rand::rng());
+                }
+            }
+        }
         let space = settings
             .get("space")
             .and_then(|s| self.spaces.get(s.as_str()?).ok());
@@ -141,6 +151,7 @@ impl Workspace {
         app: &App,
         deployment: &Deployment,
         now: ServiceTime,
+        place: Place,
     ) -> Value {
         let source = &deployment.source;
         let (state, message) = deployment.status(now);
@@ -157,6 +168,18 @@ impl Workspace {
         }
         if let Some(git) = &source.git_source {
             shown["git_source"] = git.clone();
+            let commit = self.faults.fire(&app.name, |k| match k {
+                Kind::ResolvedCommit { shown } => Some(*shown),
+                _ => None,
+            });
+            let hidden = match commit {
+                None => false,
+                Some(CommitShown::Never) => true,
+                Some(CommitShown::OnceSucceeded) => state != "SUCCEEDED",
+            };
+            if let (true, Some(fields)) = (hidden, shown["git_source"].as_object_mut()) {
+                fields.remove("resolved_commit");
+            }
         }
         if state != "IN_PROGRESS" || message.starts_with("Installing") {
             shown["deployment_artifacts"] = json!({"source_code_path": artifacts(app, deployment)});
@@ -165,23 +188,36 @@ impl Workspace {
             shown["command"] = source.command.clone().into();
         }
         let masking = self.faults.fire(&app.name, |k| match k {
-            Kind::EnvMasking { mode } => Some(*mode),
+            Kind::EnvMasking { mode, places } => {
+                (places.is_empty() || places.contains(&place)).then_some(*mode)
+            }
             _ => None,
         });
         let env: Vec<Value> = match masking.unwrap_or_default() {
             EnvMasking::Absent => Vec::new(),
             EnvMasking::Visible => source.env_vars.clone(),
-            EnvMasking::Names => source
-                .env_vars
-                .iter()
-                .map(|variable| json!({"name": variable["name"]}))
-                .collect(),
+            EnvMasking::Names => names(&source.env_vars, None),
+            EnvMasking::Starred => names(&source.env_vars, Some("********")),
         };
         if !env.is_empty() {
             shown["env_vars"] = env.into();
         }
         shown
     }
+}
+
+/// Variables without their values, or with something else instead.
+fn names(variables: &[Value], value: Option<&str>) -> Vec<Value> {
+    variables
+        .iter()
+        .map(|variable| {
+            let mut shown = json!({"name": variable["name"]});
+            if let Some(value) = value {
+                shown["value"] = value.into();
+            }
+            shown
+        })
+        .collect()
 }
 
 /// The newest update as `GET …/update` shows it. Telemetry is not part of it.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use super::super::directory::Kind as Member;
 use super::super::permissions::Grant;
 use super::super::{Workspace, objects};
+use super::model::App;
 use crate::error::ApiError;
 use crate::faults::Kind;
 
@@ -254,6 +255,30 @@ impl Workspace {
                 ),
                 (_, None) => {}
             }
+        }
+    }
+
+    /// Something was made that may have been there before: a fault may give it the grants of apps that refer to it.
+    pub(in crate::workspace) fn follow_recreated_objects(&mut self) {
+        let follows = |app: &&App| {
+            self.faults
+                .fire(&app.name, |k| {
+                    matches!(k, Kind::GrantsFollowRecreatedObjects {}).then_some(())
+                })
+                .is_some()
+        };
+        let referring: Vec<(String, Value)> = self
+            .apps
+            .by_name
+            .values()
+            .filter(follows)
+            .filter_map(|app| {
+                let principal = app.identity.service_principal_client_id.clone();
+                Some((principal, app.settings.get("resources")?.clone()))
+            })
+            .collect();
+        for (principal, resources) in referring {
+            self.grant_resources(&principal, &resources);
         }
     }
 

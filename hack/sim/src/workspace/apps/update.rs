@@ -20,9 +20,15 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let mask = text(&body, "update_mask")
         .ok_or_else(|| ApiError::invalid("Missing required field: update_mask"))?;
     let fields = read_mask(workspace, &app.name, mask)?;
-    check_idle(workspace, &app)?;
+    let queues = workspace.plays(&app.name, &Kind::UpdatesQueue {});
+    check_idle(workspace, &app, queues)?;
     if app.settings.contains_key("space") && fields.contains(&"resources") {
         return Err(resources_of_space(&app));
+    }
+    if fields.contains(&"space") && text(given, "space").is_some() {
+        return Err(ApiError::invalid(
+            "An app can leave its space, and join none.",
+        ));
     }
     let masked: Map<String, Value> = given
         .iter()
@@ -34,9 +40,15 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         .into_iter()
         .map(|field| (field.to_owned(), values.remove(field)))
         .collect();
-    let mut echo = app.settings.clone();
+    let ahead = app.update.take_if(|update| !update.done);
+    let mut echo = match &ahead {
+        Some(ahead) => ahead.echo.clone(),
+        None => app.settings.clone(),
+    };
     apply(&mut echo, &changes);
     let now = workspace.now();
+    let begins = ahead.as_ref().map_or(now, |ahead| ahead.due.max(now));
+    app.updates_ahead.extend(ahead);
     let durations = workspace.durations(&app.name);
     let size = |settings: &Map<String, Value>| {
         settings
@@ -47,9 +59,9 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let moves_compute = app.compute.state == ComputeState::Active
         && (size(&echo) != size(&app.settings)
             || workspace.plays(&app.name, &Kind::UpdateTouchesCompute {}));
-    let mut due = now + durations.update;
+    let mut due = begins + durations.update;
     if moves_compute {
-        due = now + durations.resize;
+        due = begins + durations.resize;
         app.compute = Compute::at(ComputeState::Updating, "App compute is updating.", now).then(
             due,
             ComputeState::Active,
@@ -72,18 +84,31 @@ pub fn begin(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
         updater: call.caller.name.clone(),
         done: false,
     };
-    let shown = render_update(&update);
     app.update = Some(update);
-    workspace.apps.by_name.insert(app.name.clone(), app);
-    Ok(shown.into())
+    let name = app.name.clone();
+    workspace.apps.by_name.insert(name, app);
+    // One that takes no time has ended before it is answered.
+    workspace.settle_apps();
+    get(workspace, call)
 }
 
 pub fn get(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let app = workspace.app(call.param("name"))?;
-    Ok(match &app.update {
-        Some(update) => render_update(update).into(),
-        None => json!({"status": {"state": "NOT_UPDATED", "message": ""}}).into(),
-    })
+    let name = &app.name;
+    let Some(update) = &app.update else {
+        return match workspace.plays(name, &Kind::NoUpdateIsMissing {}) {
+            true => Err(ApiError::missing(format!(
+                "App {name} has never been updated."
+            ))),
+            false => Ok(json!({"status": {"state": "NOT_UPDATED", "message": ""}}).into()),
+        };
+    };
+    let mut shown = render_update(update);
+    if update.state() == "SUCCEEDED" && workspace.plays(name, &Kind::EndedUpdateReadsNotUpdated {})
+    {
+        shown["status"] = json!({"state": "NOT_UPDATED", "message": ""});
+    }
+    Ok(shown.into())
 }
 
 /// No mask: what the body leaves out falls back to its default.
@@ -91,7 +116,7 @@ pub fn patch(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let mut app = workspace.app_mut(call)?.clone();
     let body = call.json()?;
     check_same_name(&app, &body)?;
-    check_idle(workspace, &app)?;
+    check_idle(workspace, &app, false)?;
     let refuse = |what: &str| {
         ApiError::invalid(format!(
             "{what} updates are not supported in this update API. Please use the new update API instead."
@@ -154,8 +179,12 @@ fn read_mask<'a>(
         _ => None,
     });
     let lacking = lacking.unwrap_or_default();
+    let space = workspace
+        .plays(app, &Kind::SpaceCanBeLeft {})
+        .then_some("space");
     let allowed: Vec<&str> = UPDATABLE
         .into_iter()
+        .chain(space)
         .filter(|field| !lacking.iter().any(|l| l == field))
         .collect();
     let fields: Vec<&str> = mask.split(',').collect();
@@ -179,14 +208,17 @@ fn check_same_name(app: &App, body: &Map<String, Value>) -> Result<(), ApiError>
     }
 }
 
-fn check_idle(workspace: &Workspace, app: &App) -> Result<(), ApiError> {
+/// Nothing may be under way that an update would meet, unless updates queue.
+fn check_idle(workspace: &Workspace, app: &App, queues: bool) -> Result<(), ApiError> {
     if app.compute.state == ComputeState::Deleting {
         return Err(workspace.not_terminal("update", app));
     }
-    if app.update_in_progress() {
+    if app.update_in_progress() && !queues {
+        let usual = (409, "RESOURCE_CONFLICT".to_owned());
+        let (status, code) = workspace.refusal(&app.name).unwrap_or(usual);
         return Err(ApiError::new(
-            409,
-            "RESOURCE_CONFLICT",
+            status,
+            code,
             format!(
                 "Cannot update app {} as there is an update in progress.",
                 app.name

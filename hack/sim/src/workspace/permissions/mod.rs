@@ -3,6 +3,7 @@ mod api;
 
 use std::collections::BTreeMap;
 
+use rand::seq::SliceRandom;
 use serde_json::{Map, Value, json};
 
 use super::Workspace;
@@ -200,6 +201,14 @@ fn show(workspace: &Workspace, object_type: &ObjectType, id: &str) -> Value {
             .is_some();
     if reversed {
         list.reverse();
+    }
+    let shuffled = path == "apps"
+        && workspace
+            .faults
+            .fire(id, |k| matches!(k, Kind::ShuffledOrder {}).then_some(()))
+            .is_some();
+    if shuffled {
+        list.shuffle(&mut rand::rng());
     }
     json!({
         "object_id": format!("/{path}/{id}"),

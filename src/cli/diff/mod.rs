@@ -1,0 +1,290 @@
+//! `diff`: what `kubectl apply` followed by the operator would do to the workspaces, step for step: the operator's own look
+//! and planner, and nothing written to anybody.
+mod candidates;
+pub mod people;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use clap::Args;
+use futures::{StreamExt, stream};
+use kube::ResourceExt;
+use serde::Serialize;
+
+use self::candidates::{Candidate, Candidates};
+use super::admission::{self, Admission};
+use super::hosts::Hosts;
+use super::input::{self, Files, Input};
+use super::output::{self, Output};
+use super::remote::{self, Looked, Remote};
+use super::{CHANGES, PROBLEMS, cluster};
+use crate::api::management::Mode;
+use crate::api::names::ObjectName;
+use crate::api::status::Reason;
+use crate::databricks::HostPattern;
+use crate::engine::fold::Hold;
+use crate::engine::managed::{Managed, Trouble};
+use crate::engine::plan::{self, Wish};
+use crate::engine::reconcile::{hold, name_of};
+use crate::kinds::DatabricksApp;
+use crate::kinds::app::Cluster;
+use crate::kinds::app::model::{Foreseen, foresee};
+use crate::kinds::app::plan::Inputs;
+use crate::kinds::app::spec::PendingChange;
+use crate::telemetry::Clock;
+use crate::worlds::artifact;
+use crate::worlds::keyed::{DigestKey, KEY_SECRET};
+
+/// Apps looked at at a time; the workspace's own limits hold as well.
+const AT_ONCE: usize = 8;
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    output: Output,
+    /// Namespace of manifests that name none. Default: KUBECONFIG's.
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    hosts: Hosts,
+    /// Hosts that Flux artifacts may be fetched from, as the operator's own option says.
+    #[arg(
+        long,
+        env = "DAO_ARTIFACT_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST,…",
+        default_values_t = artifact::default_hosts()
+    )]
+    artifact_hosts: Vec<HostPattern>,
+    /// Namespace that the operator runs in: its key tells whether a Secret's value changed.
+    #[arg(
+        long,
+        env = "DAO_OPERATOR_NAMESPACE",
+        default_value = "databricks-app-operator",
+        value_name = "NAMESPACE"
+    )]
+    operator_namespace: String,
+}
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Admission(#[from] admission::Error),
+    #[error(transparent)]
+    Remote(#[from] remote::Error),
+    #[error(transparent)]
+    Output(#[from] output::Error),
+    #[error(
+        "there is no DatabricksApp and no AppOfApps in what -f names; name a manifest that holds one"
+    )]
+    Nothing,
+}
+
+/// What would become of one object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    kind: String,
+    namespace: String,
+    name: String,
+    /// `namespace/name` of the DatabricksWorkspace; none for a parent.
+    workspace: Option<String>,
+    /// In order.
+    changes: Vec<PendingChange>,
+    refusals: Vec<Why>,
+    /// Why the changes would wait.
+    held: Option<Why>,
+}
+
+/// A reason of the operator's catalogue, and its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Why {
+    reason: &'static str,
+    message: String,
+}
+
+impl Why {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason: reason.name(),
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Trouble> for Why {
+    fn from(trouble: Trouble) -> Self {
+        Self::new(trouble.reason, trouble.message)
+    }
+}
+
+impl From<plan::Refusal> for Why {
+    fn from(refusal: plan::Refusal) -> Self {
+        Self::new(refusal.reason, refusal.message)
+    }
+}
+
+impl From<Hold> for Why {
+    fn from(hold: Hold) -> Self {
+        Self::new(hold.reason, hold.message)
+    }
+}
+
+/// Prints what would change; exit code 2 if anything would, 1 if something is refused or failed.
+#[tokio::main]
+pub async fn run(options: Options) -> Result<ExitCode, Error> {
+    let input = input::read(&options.files);
+    for error in &input.errors {
+        eprintln!("{error}");
+    }
+    let unused = input.foreign.iter().filter(|o| !cluster::is_overlaid(o));
+    input::note_passed_over(unused.count());
+    let (format, entries) = (options.output, compare(options, &input).await?);
+    if entries.is_empty() && input.errors.is_empty() {
+        return Err(Error::Nothing);
+    }
+    format.print(&entries, |entries| Ok(people::people(entries)))?;
+    Ok(verdict(&entries, !input.errors.is_empty()))
+}
+
+fn verdict(entries: &[Entry], failed: bool) -> ExitCode {
+    if failed || entries.iter().any(|e| !e.refusals.is_empty()) {
+        PROBLEMS.into()
+    } else if entries.iter().any(|e| !e.changes.is_empty()) {
+        CHANGES.into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
+    let admission = Admission::new()?;
+    let remote = Remote::open(input, options.namespace, options.hosts).await?;
+    let live = remote.apps().await?;
+    let Candidates { entries, parents } =
+        candidates::candidates(&admission, input, &remote.namespace, &live);
+    for (parent, children) in candidates::leaving(&parents, &entries, &live) {
+        eprintln!(
+            "AppOfApps {parent}: no longer generates {}; its spec says whether they are deleted",
+            children.join(", ")
+        );
+    }
+    let apps: Vec<DatabricksApp> = entries.iter().filter_map(|e| e.app.clone()).collect();
+    let cluster = cluster_of(
+        &remote,
+        &apps,
+        &options.operator_namespace,
+        options.artifact_hosts,
+    );
+    let applied = applied(&apps, live);
+    let looked = remote
+        .look(&workspaces(&apps), &applied, cluster.await)
+        .await?;
+    let looks = stream::iter(entries).map(|candidate| look(&looked, candidate));
+    Ok(looks.buffered(AT_ONCE).collect().await)
+}
+
+/// The cluster's apps once everything is applied, so that each knows who else claims its name.
+fn applied(apps: &[DatabricksApp], live: Vec<DatabricksApp>) -> Vec<DatabricksApp> {
+    let all = live.into_iter().chain(apps.iter().cloned());
+    let by_name: BTreeMap<ObjectName, DatabricksApp> =
+        all.map(|app| (name_of(&app), app)).collect();
+    by_name.into_values().collect()
+}
+
+fn workspaces(apps: &[DatabricksApp]) -> BTreeSet<ObjectName> {
+    let resolve = |app: &DatabricksApp| {
+        let namespace = app.namespace().unwrap_or_default();
+        app.spec.workspace_ref.resolve(&namespace)
+    };
+    apps.iter().map(resolve).collect()
+}
+
+/// What apps read in the cluster; the key for digests is only looked for where a Secret is used.
+async fn cluster_of(
+    remote: &Remote,
+    apps: &[DatabricksApp],
+    operator: &str,
+    artifact_hosts: Vec<HostPattern>,
+) -> Cluster {
+    let cluster = Cluster::new(remote.kube.clone(), operator.to_owned(), artifact_hosts);
+    if !apps.iter().any(candidates::uses_secrets) {
+        return cluster;
+    }
+    let missing = match DigestKey::find(&remote.kube, operator).await {
+        Ok(Some(key)) => return cluster.with_digest_key(key),
+        Ok(None) => format!("Secret {operator}/{KEY_SECRET} does not exist"),
+        Err(error) => error.to_string(),
+    };
+    eprintln!(
+        "{missing}: a value from a Secret counts as changed unless the Secret was not written since the operator read it"
+    );
+    cluster.with_digest_key(DigestKey::passing())
+}
+
+async fn look(looked: &Looked, candidate: Candidate) -> Entry {
+    let mut entry = candidate.entry;
+    let Some(app) = candidate.app else {
+        return entry;
+    };
+    // Neither suspension nor pause holds up a deletion.
+    let hold = hold(&app).filter(|_| app.metadata.deletion_timestamp.is_none());
+    entry.held = entry.held.or(hold.map(Why::from));
+    match foreseen(looked, &app, &mut entry.held).await {
+        Ok(foreseen) => {
+            entry.changes = foreseen.changes;
+            entry.refusals = foreseen.refusals.into_iter().map(Why::from).collect();
+        }
+        Err(trouble) => entry.refusals.push(trouble.into()),
+    }
+    entry
+}
+
+async fn foreseen(
+    looked: &Looked,
+    app: &DatabricksApp,
+    held: &mut Option<Why>,
+) -> Result<Foreseen, Trouble> {
+    let namespace = app.namespace().unwrap_or_default();
+    let workspace = app.spec.workspace_ref.resolve(&namespace);
+    let wish = match app.metadata.deletion_timestamp {
+        Some(_) => Wish::Deleting,
+        None => Wish::Live,
+    };
+    let world = app.open(&looked.shared, wish).await?;
+    if let Some(problem) = looked.unreachable.get(&workspace) {
+        let mut problem = problem.clone();
+        problem.message = format!("DatabricksWorkspace {workspace}: {}", problem.message);
+        return Err(problem);
+    }
+    if held.is_none() {
+        *held = DatabricksApp::frozen(&world)
+            .map(Why::from)
+            .or(read_only(app));
+    }
+    let memory = candidates::memory(app);
+    let seen = app.look(&memory, &world, wish).await?;
+    let clock = Clock::real();
+    let inputs = Inputs {
+        seen: &seen,
+        memory: &memory,
+        at: clock.now(),
+        scale: clock.scale(),
+        wish,
+    };
+    Ok(foresee(app, &inputs))
+}
+
+/// Why nothing is ever written for the object, if its mode says so.
+fn read_only(app: &DatabricksApp) -> Option<Why> {
+    let mode = app.mode();
+    let message = format!("management.mode {mode:?}: nothing is written");
+    (mode != Mode::Manage).then(|| Why::new(Reason::ReadOnly, message))
+}
+
+#[cfg(test)]
+mod tests;

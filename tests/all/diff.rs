@@ -1,0 +1,203 @@
+//! `diff` against a real API server and the fake workspace: what it prints is what an apply then does.
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::{Scene, running_app};
+
+/// The command as a user of the cluster runs it, with `arguments` and a manifest as its input.
+pub async fn command(scene: &Scene, arguments: &[&str], manifest: &str) -> Output {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), manifest).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
+        .args(arguments)
+        .args(["--allowed-hosts", "127.0.0.1", "--allow-insecure-hosts"])
+        .env("KUBECONFIG", scene.cluster.admin_kubeconfig())
+        .stdin(std::fs::File::open(file.path()).unwrap())
+        .output()
+        .await
+        .unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn manifest(scene: &Scene, kind: &str, name: &str, spec: &Value) -> String {
+    json!({"apiVersion": "appofapps.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "namespace": scene.namespace}, "spec": spec})
+    .to_string()
+}
+
+/// Exit code and entries.
+async fn diff(scene: &Scene, manifest: &str) -> (i32, Vec<Value>) {
+    let output = command(scene, &["diff", "-f", "-", "-o", "json"], manifest).await;
+    let entries = serde_json::from_slice(&output.stdout);
+    let entries = entries.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    (output.status.code().unwrap(), entries)
+}
+
+/// Exit code and what people read.
+async fn read(scene: &Scene, manifest: &str) -> (i32, String) {
+    let output = command(scene, &["diff", "-f", "-"], manifest).await;
+    assert_eq!(text(&output.stderr), "");
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout).to_owned(),
+    )
+}
+
+fn verbs(entry: &Value) -> Vec<&str> {
+    let mut verbs: Vec<&str> = Vec::new();
+    for change in entry["changes"].as_array().unwrap() {
+        let verb = change["step"].as_str().unwrap();
+        if verbs.last() != Some(&verb) {
+            verbs.push(verb);
+        }
+    }
+    verbs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_diff_prints_is_what_an_apply_does() {
+    let Some(scene) = Scene::start("what_diff_prints_is_what_an_apply_does").await else {
+        return;
+    };
+    let (namespace, secret) = (&scene.namespace, "s3cret-value");
+    scene
+        .apply(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: keys, namespace: {namespace}}}\nstringData: {{key: {secret}}}\n"
+        ))
+        .await;
+    let mut spec = running_app();
+    spec["deployment"]["env"] =
+        json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "key"}}}]);
+    let new = manifest(&scene, "DatabricksApp", "sales", &spec);
+
+    let (code, entries) = diff(&scene, &new).await;
+    assert_eq!((code, entries.len()), (2, 1), "{entries:#?}");
+    assert_eq!(verbs(&entries[0]), ["create", "grant", "deploy"]);
+    assert_eq!(entries[0]["workspace"], format!("{namespace}/prod"));
+    assert!(!format!("{entries:?}").contains(secret));
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    assert!(scene.get("DatabricksApp", "sales").await.is_null());
+
+    scene.put("DatabricksApp", "sales", spec.clone()).await;
+    scene
+        .wait("DatabricksApp", "sales", "Ready", "True/Running")
+        .await;
+    let (code, said) = read(&scene, &new).await;
+    assert_eq!((code, said.as_str()), (0, "no changes to 1 app\n"));
+
+    spec["description"] = json!("New");
+    spec["userAuthorization"] = json!({"scopes": ["sql"]});
+    let changed = manifest(&scene, "DatabricksApp", "sales", &spec);
+    let (code, said) = read(&scene, &changed).await;
+    assert_eq!(code, 2, "{said}");
+    let expected = format!(
+        "DatabricksApp {namespace}/sales in {namespace}/prod\n  update   description: \"Sales\" → \"New\"\n           userAuthorization.scopes: [] → [\"sql\"]\n  restart\n  start\nchanges to 1 of 1 app\n"
+    );
+    assert_eq!(said, expected);
+
+    scene.zero().await;
+    scene.put("DatabricksApp", "sales", spec).await;
+    scene
+        .wait("DatabricksApp", "sales", "Ready", "True/Running")
+        .await;
+    let mut writes: Vec<(String, u64)> = scene.requests().await;
+    writes.retain(|(call, _)| !call.starts_with("GET"));
+    writes.sort();
+    let once = |call: &str| (call.to_owned(), 1);
+    assert_eq!(
+        writes,
+        [
+            once("POST /api/2.0/apps/{name}/start 200"),
+            once("POST /api/2.0/apps/{name}/stop 200"),
+            once("POST /api/2.0/apps/{name}/update 200"),
+        ]
+    );
+    assert_eq!(diff(&scene, &changed).await.0, 0);
+
+    // A changed Secret of the input deploys; the one in the cluster is as it was.
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: keys, namespace: {namespace}}}\nstringData: {{key: another}}\n---\n{changed}"
+    );
+    let (code, entries) = diff(&scene, &secret).await;
+    assert_eq!((code, verbs(&entries[0])), (2, vec!["deploy"]));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_holds_and_children_are_told_and_nothing_is_written() {
+    let Some(scene) =
+        Scene::start("refusals_holds_and_children_are_told_and_nothing_is_written").await
+    else {
+        return;
+    };
+    scene.put("DatabricksApp", "first", running_app()).await;
+    scene
+        .wait("DatabricksApp", "first", "Ready", "True/Running")
+        .await;
+    let before = scene.audited_writes().len();
+    let folder = "/Workspace/Shared/sales";
+    let file =
+        json!({"path": format!("{folder}/app.py"), "content": "cHJpbnQoKQ==", "format": "AUTO"});
+    scene
+        .call(
+            "POST",
+            "/api/2.0/workspace/mkdirs",
+            &json!({ "path": folder }),
+        )
+        .await;
+    scene.call("POST", "/api/2.0/workspace/import", &file).await;
+    scene.zero().await;
+    let mut taken = running_app();
+    taken["name"] = json!("first");
+    let mut suspended = running_app();
+    suspended["suspend"] = json!(true);
+    let mut nowhere = running_app();
+    nowhere["workspaceRef"]["name"] = json!("absent");
+    let mut nobody = running_app();
+    let unknown = json!({"principal": {"group": "nobody"}, "level": "CanManage"});
+    let grants = nobody["permissions"]["grants"].as_array_mut().unwrap();
+    grants.push(unknown);
+    let mut watched = running_app();
+    watched["source"]["workspace"]["redeploy"] = json!("OnChange");
+    let fleet = json!({"defaults": running_app(), "apps": [{"name": "one"}, {"name": "first"}]});
+    let all = [
+        manifest(&scene, "DatabricksApp", "second", &taken),
+        manifest(&scene, "DatabricksApp", "still", &suspended),
+        manifest(&scene, "DatabricksApp", "lost", &nowhere),
+        manifest(&scene, "DatabricksApp", "nobody", &nobody),
+        manifest(&scene, "DatabricksApp", "watched", &watched),
+        manifest(&scene, "AppOfApps", "fleet", &fleet),
+    ];
+    let (code, entries) = diff(&scene, &all.join("\n---\n")).await;
+    assert_eq!(code, 1);
+    let by_name = |name: &str| entries.iter().find(|e| e["name"] == name).unwrap();
+    let refused = |name: &str| by_name(name)["refusals"][0]["reason"].clone();
+    assert_eq!(refused("second"), "NameConflict", "{entries:#?}");
+    assert_eq!(verbs(by_name("second")), [""; 0]);
+    assert_eq!(by_name("still")["held"]["reason"], "SuspendedBySpec");
+    assert_eq!(verbs(by_name("still")), ["create", "grant", "deploy"]);
+    assert_eq!(refused("lost"), "WorkspaceNotFound");
+    assert_eq!(refused("first"), "ForeignChild");
+    assert_eq!(verbs(by_name("one")), ["create", "grant", "deploy"]);
+    assert_eq!(refused("nobody"), "PrincipalNotFound");
+    let granted = by_name("nobody")["changes"].as_array().unwrap().iter();
+    let granted = granted.filter(|c| c["step"] == "grant").collect::<Vec<_>>();
+    assert_eq!(granted[0]["field"], "permissions group users");
+    assert!(!format!("{granted:?}").contains("nobody"), "{granted:?}");
+    assert_eq!(verbs(by_name("watched")), ["create", "grant", "deploy"]);
+    let order: Vec<&str> = entries.iter().filter_map(|e| e["name"].as_str()).collect();
+    assert_eq!(
+        order,
+        [
+            "second", "still", "lost", "nobody", "watched", "fleet", "first", "one"
+        ]
+    );
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    assert_eq!(scene.audited_writes().len(), before);
+    scene.end().await;
+}

@@ -24,4 +24,5 @@ mod secrets;
 mod sources;
 mod strangers;
 mod support;
+mod thin_lists;
 mod unknowns;

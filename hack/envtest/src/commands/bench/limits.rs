@@ -26,8 +26,9 @@ impl Case {
             Variant::Usual | Variant::Latency | Variant::FullLists => 0.0,
         };
         match self.scenario {
-            Scenario::Create | Scenario::TakenName => self.creation() + thinner,
-            Scenario::Description => 3.0,
+            Scenario::Create | Scenario::TakenName => self.creation() + thinner + self.meanwhile(),
+            // The write, and two reads of a page.
+            Scenario::Description => 1.0 + 2.0 * self.pages() + self.meanwhile(),
             Scenario::Quiet | Scenario::WatchedFolders | Scenario::GuardedGrants => self.quiet(),
             // Each takes one write.
             Scenario::AclDrift => self.quiet() + n,
@@ -53,8 +54,21 @@ impl Case {
         one + (n - 1.0) * (3.5 * PAGE as f64 - one) / (PAGE as f64 - 1.0)
     }
 
-    /// Looks that time alone asks for.
+    /// What becomes due while a large fleet changes. Up to a page nothing does: that is over before.
+    fn meanwhile(&self) -> f64 {
+        match self.apps {
+            0..=PAGE => 0.0,
+            _ => self.minutes * self.rate(),
+        }
+    }
+
+    /// Looks that time alone asks for. Each may be due once even in less than its interval.
     fn quiet(&self) -> f64 {
+        self.minutes.max(SLOW) * self.rate()
+    }
+
+    /// Such looks a minute.
+    fn rate(&self) -> f64 {
         let n = self.apps as f64;
         let acl = n;
         let thin = if self.variant.left_out().is_empty() {
@@ -71,9 +85,7 @@ impl Case {
             _ => 0.0,
         };
         let workspace = 1.0;
-        // Each of these may be due once even in less than its interval.
-        let minutes = self.minutes.max(SLOW);
-        minutes * (self.pages() + (acl + thin + folders + guarded + workspace) / SLOW)
+        self.pages() + (acl + thin + folders + guarded + workspace) / SLOW
     }
 
     fn pages(&self) -> f64 {
@@ -100,7 +112,9 @@ mod tests {
     fn creation_costs_ten_calls_for_one_app_and_three_and_a_half_each_for_a_hundred() {
         let usual = |apps| limit(Scenario::Create, Variant::Usual, apps);
         assert_eq!((usual(1), usual(100)), (10.0, 350.0));
-        assert_eq!((usual(20).round(), usual(2_000)), (75.0, 7_000.0));
+        assert_eq!(usual(20).round(), 75.0);
+        // And what becomes due in these ten minutes.
+        assert_eq!(usual(2_000).round(), 7_000.0 + 4_201.0);
         assert_eq!(limit(Scenario::Create, Variant::ThinnerLists, 100), 450.0);
         assert_eq!(limit(Scenario::TakenName, Variant::Usual, 100), 350.0);
     }
@@ -122,6 +136,13 @@ mod tests {
         assert_eq!(quiet(Scenario::Quiet, Variant::Usual, 2_000), 4_201.0);
         assert_eq!(quiet(Scenario::WatchedFolders, Variant::Usual, 1), 14.0);
         assert_eq!(quiet(Scenario::GuardedGrants, Variant::Usual, 100), 312.0);
+    }
+
+    #[test]
+    fn a_change_costs_three_calls_in_however_long_as_long_as_one_list_page_holds_all() {
+        let change = |apps| limit(Scenario::Description, Variant::Usual, apps);
+        assert_eq!((change(1), change(100)), (3.0, 3.0));
+        assert_eq!(change(2_000).round(), 41.0 + 4_201.0);
     }
 
     #[test]

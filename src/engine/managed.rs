@@ -168,8 +168,8 @@ pub trait Managed:
     fn needless(&self, _: &Self::Step, _: &Self::Observed) -> bool {
         false
     }
-    /// True if nothing outside the object can be its own, so that it may go without a look.
-    fn owns_nothing(memory: &Self::Memory) -> bool;
+    /// True if the object may go without a look: nothing outside can be its own, or all of it is to be left as it is.
+    fn lets_go(&self, memory: &Self::Memory) -> bool;
     /// From the references in the spec to what the object acts on.
     fn open(
         &self,

@@ -130,7 +130,7 @@ impl<K: Managed> Reconciler<K> {
             return gone;
         }
         let read_only = object.mode() != Mode::Manage;
-        if deleting && (read_only || K::owns_nothing(&known.status.memory)) {
+        if deleting && (read_only || object.lets_go(&known.status.memory)) {
             self.store.remove_finalizer(object).await?;
             self.forget(uid);
             return gone;

@@ -139,7 +139,7 @@ impl Managed for AppOfApps {
         self.spec.suspended()
     }
 
-    fn owns_nothing(_: &FleetMemory) -> bool {
+    fn lets_go(&self, _: &FleetMemory) -> bool {
         // Children are found by their owner references.
         false
     }

@@ -89,7 +89,7 @@ impl Managed for DatabricksWorkspace {
         false
     }
 
-    fn owns_nothing(_: &WorkspaceMemory) -> bool {
+    fn lets_go(&self, _: &WorkspaceMemory) -> bool {
         // Whether apps still use it is seen in a pass.
         false
     }

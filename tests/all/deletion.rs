@@ -223,3 +223,21 @@ async fn an_app_out_of_reach_is_given_up_only_by_an_annotation_that_quotes_its_u
     scene.event(APP, "sales", "Warning/ForceDeleted").await;
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphaned_app_lets_its_object_go_although_the_workspace_cannot_be_reached() {
+    let test = "an_orphaned_app_lets_its_object_go_although_the_workspace_cannot_be_reached";
+    let spec = with(stopped_app(), "management", json!({"deletion": "Orphan"}));
+    let Some(scene) = with_an_app(test, Vec::new(), spec).await else {
+        return;
+    };
+    scene
+        .fault(json!({"kind": "status", "pattern": "* /api/*", "status_code": 503, "times": 0}))
+        .await;
+    scene.delete(APP, "sales").await;
+    scene.gone(APP, "sales").await;
+    scene.sim.call("DELETE", "/sim/faults", None).await.unwrap();
+    let (status, _) = scene.remote("/api/2.0/apps/sales").await;
+    assert_eq!(status, 200);
+    scene.end().await;
+}

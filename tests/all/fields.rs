@@ -122,16 +122,6 @@ async fn masks(scene: &Scene, field: &Field) -> Vec<String> {
         .collect()
 }
 
-async fn lists(scene: &Scene, n: u64) {
-    let list = "GET /api/2.0/apps 200";
-    let before = scene.calls(list).await;
-    scene
-        .until(&format!("{n} more lists"), async || {
-            (scene.calls(list).await >= before + n).then_some(())
-        })
-        .await;
-}
-
 async fn all_ready(scene: &Scene, what: &str) {
     for field in SETTINGS {
         scene
@@ -231,7 +221,7 @@ async fn every_setting_is_created_changed_repaired_ignored_and_let_go() {
     for field in updatable() {
         stranger(&scene, field).await;
     }
-    lists(&scene, 3).await;
+    scene.more_lists(3).await;
     let mut theirs = Vec::new();
     for (field, wanted) in updatable().zip(&wanted) {
         let have = remote(&scene, field).await;
@@ -247,7 +237,7 @@ async fn every_setting_is_created_changed_repaired_ignored_and_let_go() {
         scene.put(APP, &name(field), spec(field, None)).await;
     }
     all_ready(&scene, "without the field").await;
-    lists(&scene, 2).await;
+    scene.more_lists(2).await;
     for (field, theirs) in updatable().zip(&theirs) {
         assert_eq!(
             remote(&scene, field).await,

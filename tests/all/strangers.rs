@@ -29,17 +29,6 @@ async fn remote_id(scene: &Scene) -> String {
     app["id"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits until the Workspace has looked `n` more times: whatever a pass would do, it has done by then.
-async fn after_lists(scene: &Scene, n: u64) {
-    let list = "GET /api/2.0/apps 200";
-    let before = scene.calls(list).await;
-    scene
-        .until(&format!("{n} more lists"), async || {
-            (scene.calls(list).await >= before + n).then_some(())
-        })
-        .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_of_somebody_else_is_left_alone_and_its_creator_is_named() {
     let test = "an_app_of_somebody_else_is_left_alone_and_its_creator_is_named";
@@ -55,7 +44,7 @@ async fn an_app_of_somebody_else_is_left_alone_and_its_creator_is_named() {
     assert!(message.contains("management.adopt"), "{message}");
     let ready = scene.condition(APP, "sales", "Ready").await;
     assert_eq!(ready, "False/NameConflict");
-    after_lists(&scene, 2).await;
+    scene.more_lists(2).await;
     scene.delete(APP, "sales").await;
     scene.gone(APP, "sales").await;
     assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
@@ -111,7 +100,7 @@ async fn an_app_recreated_by_a_stranger_is_never_written_and_outlives_our_object
     scene
         .wait(APP, "sales", "Stalled", "True/RemoteReplaced")
         .await;
-    after_lists(&scene, 2).await;
+    scene.more_lists(2).await;
     scene.delete(APP, "sales").await;
     scene.gone(APP, "sales").await;
     scene.event(APP, "sales", "Warning/RemoteReplaced").await;
@@ -204,5 +193,31 @@ async fn an_app_that_the_same_identity_made_elsewhere_is_not_taken_for_ours_afte
         .await;
     let (_, app) = scene.remote("/api/2.0/apps/sales").await;
     assert_eq!(app["description"], "theirs");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_on_an_adopted_app_names_the_right_that_is_missing() {
+    let test = "a_403_on_an_adopted_app_names_the_right_that_is_missing";
+    let Some(scene) = with_a_strangers_app(test).await else {
+        return;
+    };
+    let denied = json!({"kind": "status", "pattern": "POST /api/2.0/apps/sales/update", "status_code": 403, "times": 0});
+    scene.fault(denied).await;
+    let adopting = json!({"adopt": "IfUnowned"});
+    scene
+        .put(APP, "sales", with(running_app(), "management", adopting))
+        .await;
+    scene
+        .wait(APP, "sales", "Stalled", "True/PermissionDenied")
+        .await;
+    let message = scene.message(APP, "sales", "Stalled").await;
+    for word in [
+        "CAN_MANAGE on app sales",
+        crate::support::IDENTITY,
+        "description",
+    ] {
+        assert!(message.contains(word), "{word} is not in: {message}");
+    }
     scene.end().await;
 }

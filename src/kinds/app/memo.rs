@@ -260,9 +260,8 @@ impl Memo {
             .or_insert_with(Instant::now)
     }
 
-    /// The app is gone: so is everything that was known of it.
+    /// The app is gone: so are the looks at it.
     pub fn forget(&self, app: &str) {
-        self.forget_refusals(app);
         let mut inner = self.lock();
         inner.first_sights.remove(app);
         inner.acls.forget(app);

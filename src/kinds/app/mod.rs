@@ -34,7 +34,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::api::management::Mode;
+use crate::api::management::{Deletion, Mode};
 use crate::api::status::Reason;
 use crate::databricks::HostPattern;
 use crate::engine::controller::Objects;
@@ -164,12 +164,13 @@ impl Managed for DatabricksApp {
         self.spec.suspend
     }
 
-    fn owns_nothing(memory: &AppMemory) -> bool {
+    fn lets_go(&self, memory: &AppMemory) -> bool {
         let uploads = memory
             .source
             .as_ref()
             .is_some_and(|s| !s.uploads.is_empty());
-        memory.app.is_none() && memory.in_flight.is_none() && !uploads
+        let nothing = memory.app.is_none() && memory.in_flight.is_none() && !uploads;
+        nothing || self.management().deletion == Deletion::Orphan
     }
 
     async fn open(&self, apps: &Apps, wish: Wish) -> Result<World, Trouble> {

@@ -321,6 +321,16 @@ spec:
         .await;
     }
 
+    /// Waits until the Workspace has looked `n` more times: whatever a pass would do, it has done by then.
+    pub async fn more_lists(&self, n: u64) {
+        let list = "GET /api/2.0/apps 200";
+        let before = self.calls(list).await;
+        self.until(&format!("{n} more lists"), async || {
+            (self.calls(list).await >= before + n).then_some(())
+        })
+        .await;
+    }
+
     /// How many calls match all the words, e.g. `count("POST /deployments 200")`.
     pub async fn count(&self, words: &str) -> u64 {
         let requests = self.requests().await;

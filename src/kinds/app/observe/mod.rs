@@ -88,6 +88,9 @@ pub(super) async fn observe(
     seen.app = Seen::Looked(row);
     seen.refused = world.memo.refusals(name, clock);
     let time = (clock.now(), clock.scale());
+    if wish == Wish::Deleting && seen.remote().is_none() {
+        world.memo.forget(name);
+    }
     if wish == Wish::Live {
         thin_fields(app, world, &mut seen, source).await?;
         code::material(app, memory, world, &mut seen).await;

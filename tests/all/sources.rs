@@ -310,6 +310,26 @@ async fn a_branch_is_deployed_with_its_commit_in_status_and_a_missing_reference_
         "{object:#}"
     );
     assert_eq!(scene.calls("POST /api/2.0/git-credentials 200").await, 1);
+    // Another operator's memory is lost: the credential that is there is found and given the new token.
+    let recorded = scene.get(APP, "git").await["status"]["source"]["credentialID"].clone();
+    let lost = json!({"status": {"source": null}});
+    scene.operator.kill();
+    scene.merge_status(APP, "git", lost).await;
+    core(&scene, "Secret", "git", json!({"token": "ghp-s3cret-2"})).await;
+    scene.operator.start_again().await.unwrap();
+    annotate(&scene, "git").await;
+    scene
+        .until("the credential is found again", async || {
+            let now = scene.get(APP, "git").await["status"]["source"]["credentialID"].clone();
+            (now == recorded).then_some(())
+        })
+        .await;
+    assert_eq!(
+        scene
+            .calls("PATCH /api/2.0/git-credentials/{credential_id} 200")
+            .await,
+        1
+    );
     let absent = app(json!({"configMapRef": {"name": "absent"}}), json!({}));
     scene.put(APP, "absent", absent).await;
     scene
@@ -321,4 +341,10 @@ async fn a_branch_is_deployed_with_its_commit_in_status_and_a_missing_reference_
         "{message}"
     );
     scene.end().await;
+}
+
+async fn annotate(scene: &Scene, name: &str) {
+    let annotations =
+        json!({"metadata": {"annotations": {"appofapps.dev/redeploy-requested-at": "now"}}});
+    scene.merge(APP, name, annotations).await;
 }

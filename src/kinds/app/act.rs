@@ -379,8 +379,10 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
     );
     source_used(app, step, world);
     trouble.fate = match world.memo.refusals(name, clock).get(step.verb()) {
-        // Which principals are unknown is looked up at once.
-        Some(_) if matches!(step, Step::Grant { .. }) => Fate::After(std::time::Duration::ZERO),
+        // Which principals are unknown, or which credential is there, is looked up at once.
+        Some(_) if matches!(step, Step::Grant { .. } | Step::Credential { id: None, .. }) => {
+            Fate::After(std::time::Duration::ZERO)
+        }
         Some(refused) => refused.fate,
         None => trouble.fate,
     };

@@ -28,6 +28,8 @@ pub struct Code {
 /// A token for a private repository. Never printed; the same if its revision is.
 #[derive(Clone)]
 pub struct Credential {
+    /// Of the credential that is there already, if one is known.
+    pub id: Option<i64>,
     pub token: SecretString,
     /// Keyed digest of the token at its last change.
     pub revision: String,

@@ -498,6 +498,15 @@ impl Objects {
             .unwrap();
     }
 
+    /// A merge patch of the status, as nobody but the operator should send it.
+    pub async fn merge_status(&self, kind: &str, name: &str, patch: Value) {
+        let patch = Patch::Merge(patch);
+        self.api(kind)
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
     /// Status and reason of a condition, e.g. `True/Running`; empty if there is none of that type, or if the status
     /// speaks of an older generation.
     pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> String {

@@ -16,6 +16,7 @@ use super::super::wire;
 use super::{aside, spread, unread};
 use crate::api::names::{ObjectName, SecretKeyRef};
 use crate::api::status::Reason;
+use crate::databricks::Route;
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW, Seen};
 use crate::worlds::artifact::{self, ArtifactSource};
@@ -360,7 +361,12 @@ async fn secrets(
     if let Some(key) = git.and_then(|g| g.credential_secret_ref.as_ref()) {
         let field = "spec.source.git.credentialSecretRef";
         let (token, record) = secret(world, &mut held, &namespace, field, key, memory).await?;
+        let known = memory.source.as_ref().and_then(|s| s.credential_id);
         code.credential = Some(Credential {
+            id: match known {
+                Some(id) => Some(id),
+                None => existing_credential(app, world, seen).await?,
+            },
             token,
             revision: record.revision.clone(),
         });
@@ -372,6 +378,33 @@ async fn secrets(
         seen.due_in(CLUSTER);
     }
     Ok(())
+}
+
+/// Id of a Git credential that the app's service principal has already, looked up once the service refused another one.
+async fn existing_credential(
+    app: &DatabricksApp,
+    world: &World,
+    seen: &Observed,
+) -> Result<Option<i64>, Trouble> {
+    let git = app.spec.source.as_ref().and_then(|s| s.git.as_ref());
+    let (Some(git), Some(remote)) = (git, seen.remote()) else {
+        return Ok(None);
+    };
+    if !seen.refused.contains_key("credential") {
+        return Ok(None);
+    }
+    let principal = remote.service_principal.id.to_string();
+    let query = [("principal_id", principal.as_str())];
+    let route = Route::normal("git-credentials/list");
+    let client = world.connection.client();
+    let answer = client.get(route, "/api/2.0/git-credentials", &query).await;
+    let doing = "looking up the Git credentials of the app's service principal";
+    let answer = answer.map_err(|error| unread(doing, &error, world))?;
+    let provider = git.provider.wire();
+    let same =
+        |c: &&serde_json::Value| wire::text(c, "git_provider").eq_ignore_ascii_case(provider);
+    let found = wire::items(&answer.body, "credentials").find(same);
+    Ok(found.and_then(|c| c["credential_id"].as_i64()))
 }
 
 /// One value, and what is to be recorded of it.

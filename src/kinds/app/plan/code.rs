@@ -68,7 +68,10 @@ pub(super) fn code(
                 return Some(Plan::refuse(failed_deployment(app, inputs, newest)));
             }
         } else {
-            return sweep(app, inputs, code);
+            // A changed token is for the next deployment, whoever makes it.
+            let credential = credential(app, inputs, code);
+            let renewed = credential.map(|step| unless_refused(step, inputs));
+            return renewed.or_else(|| sweep(app, inputs, code));
         }
     }
     if awaits_redeploy(inputs, newest) {
@@ -118,7 +121,7 @@ fn credential(app: &DatabricksApp, inputs: &Inputs<'_>, code: &Code) -> Option<S
     let git = app.spec.source.as_ref()?.git.as_ref()?;
     let principal = inputs.seen.remote()?.service_principal.id;
     Some(Step::Credential {
-        id: known.and_then(|s| s.credential_id),
+        id: credential.id,
         principal,
         provider: git.provider.wire(),
         token: credential.token.clone(),

@@ -139,6 +139,7 @@ pub(super) async fn resources(app: &DatabricksApp, world: &World, seen: &mut Obs
         seen.due_in(interval - young);
         return;
     }
+    let began = Instant::now();
     for guard in guards {
         let mut slot = world.memo.guards.slot(guard.place.clone()).await;
         let age = slot.as_ref().map(|(at, _)| clock.service(at.elapsed()));
@@ -147,7 +148,9 @@ pub(super) async fn resources(app: &DatabricksApp, world: &World, seen: &mut Obs
             let found = slot.as_ref().and_then(|(_, granted)| granted.as_ref());
             found.is_none_or(|(_, body)| guard.holds(body))
         };
-        // What an older look does not show is looked at again before anything is written.
+        // What an older look does not show is looked at again before anything is written. One made for another app while
+        // this pass waited for its turn is as good as its own.
+        let older = slot.as_ref().is_none_or(|(at, _)| *at < began);
         let restore = |id| Stripped {
             guard: guard.clone(),
             id,
@@ -156,13 +159,14 @@ pub(super) async fn resources(app: &DatabricksApp, world: &World, seen: &mut Obs
             .refused
             .get("restore")
             .is_some_and(|r| r.digest == restore(String::new()).digest());
-        if stale || (!held(&slot) && !refused) {
+        if older && (stale || (!held(&slot) && !refused)) {
+            let sent = Instant::now();
             match look(world, &guard).await {
-                Ok(found) => *slot = Some((Instant::now(), Some(found))),
+                Ok(found) => *slot = Some((sent, Some(found))),
                 Err(error) => {
                     // Who may not look cannot put back either, and is not asked again before the interval.
                     if !error.is_ambiguous() {
-                        *slot = Some((Instant::now(), None));
+                        *slot = Some((sent, None));
                     }
                     let resource = &guard.resource;
                     debug!(app = app.remote_name(), resource, %error, "looking at a resource's grants");

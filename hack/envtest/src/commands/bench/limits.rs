@@ -21,14 +21,15 @@ impl Case {
     /// Most calls.
     pub(super) fn limit(&self) -> f64 {
         let n = self.apps as f64;
-        let thinner = match self.variant {
-            Variant::ThinnerLists => n,
+        let one_more = match self.variant {
+            Variant::ThinnerLists => 1.0,
             Variant::Usual | Variant::Latency | Variant::FullLists => 0.0,
         };
+        let thinner = n * one_more;
         match self.scenario {
             Scenario::Create | Scenario::TakenName => self.creation() + thinner + self.meanwhile(),
             // The write, and two reads of a page.
-            Scenario::Description => 1.0 + 2.0 * self.pages() + self.meanwhile(),
+            Scenario::Description => 1.0 + 2.0 * self.pages() + one_more + self.meanwhile(),
             Scenario::Quiet | Scenario::WatchedFolders | Scenario::GuardedGrants => self.quiet(),
             // Each takes one write.
             Scenario::AclDrift => self.quiet() + n,
@@ -142,6 +143,8 @@ mod tests {
     fn a_change_costs_three_calls_in_however_long_as_long_as_one_list_page_holds_all() {
         let change = |apps| limit(Scenario::Description, Variant::Usual, apps);
         assert_eq!((change(1), change(100)), (3.0, 3.0));
+        let thinner = limit(Scenario::Description, Variant::ThinnerLists, 100);
+        assert_eq!(thinner, 4.0);
         assert_eq!(change(2_000).round(), 41.0 + 4_201.0);
     }
 

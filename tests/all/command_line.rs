@@ -54,6 +54,10 @@ fn a_wrong_command_line_is_told_apart_from_a_wrong_manifest() {
         &["validate", "-f"],
         &["valid"],
         &["validate", "-f", "-", "-o", "xml"],
+        &["diff"],
+        &["export"],
+        &["export", "--workspace", "a/b/c"],
+        &["export", "--workspace", "prod", "--adopt", "Never"],
     ] {
         let output = run(arguments, "");
         assert_eq!(code(&output), 64, "{arguments:?}");
@@ -114,6 +118,19 @@ fn what_render_prints_can_be_read_again_in_every_form() {
             (0, "2 objects valid\n"),
             "{format}"
         );
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_found_is_no_difference() {
+    for arguments in [&["diff", "-f", "-"][..], &["export", "--workspace", "a/b"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"));
+        let child = child.args(arguments).env("KUBECONFIG", "/absent/config");
+        let output = child.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(code(&output), 1, "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("finding the cluster"), "{said}");
+        assert!(said.contains("set KUBECONFIG"), "{said}");
     }
 }
 

@@ -36,7 +36,7 @@ async fn events(scene: &Scene, words: &[&str]) {
 async fn a_description_a_stopped_app_and_a_grant_are_put_right_in_time_and_counted() {
     let test = "a_description_a_stopped_app_and_a_grant_are_put_right_in_time_and_counted";
     let setting = Setting {
-        scale: 30,
+        scale: 10,
         ..Setting::default()
     };
     let Some(scene) = Scene::set(test, setting).await else {

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// Who the operator is in the fake workspace.
 pub const IDENTITY: &str = "operator@example.com";
 /// Longest wait of a scene, in wire time.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(100);
 const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(10);
 

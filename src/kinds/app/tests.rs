@@ -582,6 +582,10 @@ fn a_deployment_beyond_its_deadline_is_stalled_and_still_looked_at() {
     bench.model.memory.pending_since = Some("2025-12-31T23:54:59Z".into());
     let late = bench.plan(&spec, Wish::Live);
     assert_eq!(late.refusals[0].reason, Reason::DeadlineExceeded);
+    assert_eq!(
+        late.wake_at, None,
+        "a pass that wakes itself at once never ends"
+    );
     bench.model.advance();
     bench.settle(&spec, Wish::Live).unwrap();
     assert_eq!(bench.model.memory.pending_since, None);

@@ -259,7 +259,9 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
     plan.refusals.extend(access.refusals);
     plan.refusals.extend(lanes::immutable(app, remote));
     plan.refusals.extend(inputs.seen.asides.clone());
-    plan.wake_at = earliest(inputs, [inputs.seen.due, code::deadline_in(app, inputs)]);
+    // A deadline that has passed is no time to wait for.
+    let deadline = code::deadline_in(app, inputs).filter(|left| !left.is_zero());
+    plan.wake_at = earliest(inputs, [inputs.seen.due, deadline]);
     if remote.crashed() && plan.steps.is_empty() && plan.wait.is_none() {
         let crash = code::crash(app, inputs, remote);
         plan.steps.extend(crash.steps);

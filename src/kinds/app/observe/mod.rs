@@ -117,7 +117,7 @@ pub(super) async fn observe(
         update(app, memory, world, &mut seen, source).await?;
         deployment(app, memory, world, &mut seen, source).await?;
         source_path(app, world, memory, &mut seen).await?;
-        // The outcome of a change of settings may ask for another one.
+        // The outcome of a change of settings may ask for another one, and be newer than the difference.
         if unconfirmed(&seen) {
             whole(world, name, &mut seen).await?;
         }
@@ -357,10 +357,6 @@ async fn update(
         }
         _ => UpdateOutcome::Ended,
     });
-    if seen.update == Seen::Looked(UpdateOutcome::Ended) && !seen.refused.contains_key("update") {
-        // The difference may be older than the outcome: a list lags, or the change ended between the two looks.
-        whole(world, name, seen).await?;
-    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -8,19 +9,19 @@ build: ## Build operator, fake workspace and test environment (debug)
 	$(CARGO) build --workspace --locked
 
 demo: build controlplane ## Watch a fleet come up, be repaired three times, and lose one of its apps (about 25 s once built)
-	@target/debug/envtest demo
+	@$(BIN)/envtest demo
 
 playground: build controlplane ## Start an API server, a fake workspace and the operator, and leave them running
-	@target/debug/envtest playground up
+	@$(BIN)/envtest playground up
 
 bench: build controlplane ## Count what the operator costs, up to 2,000 apps (about 15 minutes); BENCH="--apps 20" measures a part
-	@target/debug/envtest bench $(BENCH)
+	@$(BIN)/envtest bench $(BENCH)
 
 playground-down: ## End the playground
-	@if [ -x target/debug/envtest ]; then target/debug/envtest playground down; else echo 'no playground: nothing is built'; fi
+	@if [ -x $(BIN)/envtest ]; then $(BIN)/envtest playground down; else echo 'no playground: nothing is built'; fi
 
 controlplane: build ## Find or build the Kubernetes control plane (about 5 minutes, once a machine)
-	@target/debug/envtest controlplane
+	@$(BIN)/envtest controlplane
 
 test: build controlplane ## Every test, strict: nothing is left out
 	@hack/test.sh

@@ -168,6 +168,8 @@ reasons! {
     CredentialRefused,
     /// The service refused to give the app's service principal back a grant on a resource.
     RestoreRefused,
+    /// The service refused to remove an upload that nothing uses any more.
+    SweepRefused,
     /// Grants differ from those declared, and the mode only observes.
     GrantsDiffer,
     /// The service refused to deploy; the message holds its words.

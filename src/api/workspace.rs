@@ -74,6 +74,8 @@ pub struct DatabricksWorkspaceSpec {
     pub limits: Limits,
     /// How often the operator looks.
     #[serde(default)]
+    #[x_kube(validation = Rule::new("duration(self.interval) >= duration('10s') && duration(self.interval) <= duration('1h')").message("observe.interval is 10s to 1h"))]
+    #[x_kube(validation = Rule::new("duration(self.permissionsInterval) >= duration('1m') && duration(self.permissionsInterval) <= duration('24h')").message("observe.permissionsInterval is 1m to 24h"))]
     pub observe: Observe,
     /// Nothing at all is written to the workspace while this is set and not over, deletions included.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -111,9 +111,7 @@ impl fmt::Display for ApiError {
         for violation in &self.violations {
             write!(f, "; {}: {}", violation.field, violation.description)?;
         }
-        if let Some(id) = &self.request_id {
-            write!(f, " [request {id}]")?;
-        }
+        // Its id is told apart: a message that differs each time would be written each time.
         Ok(())
     }
 }

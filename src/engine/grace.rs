@@ -1,4 +1,5 @@
 //! The grace for missing references: what is applied together arrives in any order.
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -14,10 +15,10 @@ const AT_LEAST: Duration = Duration::from_secs(10);
 /// Between two looks within the grace; what the reference names wakes the object before.
 const POLL: Duration = Duration::from_secs(15);
 
-/// What is missing, and since when this process knows.
+/// What is missing, and since when this process knows; several things may be missing at once.
 #[derive(Clone, Debug, Default)]
 pub struct Grace {
-    missing: Option<(Reason, Instant)>,
+    missing: BTreeMap<Reason, Instant>,
 }
 
 impl Grace {
@@ -34,11 +35,7 @@ impl Grace {
         let Fate::Missing { recheck } = fate else {
             return fate;
         };
-        let since = match self.missing {
-            Some((known, since)) if known == reason => since,
-            _ => now,
-        };
-        self.missing = Some((reason, since));
+        let since = *self.missing.entry(reason).or_insert(now);
         let grace = clock.wire(GRACE).max(AT_LEAST);
         let stalled = find(before, ConditionType::Stalled)
             .is_some_and(|c| c.status == "True" && c.reason == reason.name());
@@ -51,9 +48,9 @@ impl Grace {
         Fate::After(POLL.min(left))
     }
 
-    /// Nothing is missing any more.
-    pub fn clear(&mut self) {
-        self.missing = None;
+    /// Nothing but this is missing any more.
+    pub fn keep(&mut self, missing: &[Reason]) {
+        self.missing.retain(|reason, _| missing.contains(reason));
     }
 }
 

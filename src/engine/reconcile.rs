@@ -23,6 +23,8 @@ use crate::telemetry::{Clock, Metrics};
 
 /// First pause after a failure, in service time; doubled each time.
 const BACKOFF_FIRST: Duration = Duration::from_secs(5);
+/// Shortest pause before something that is due, in service time.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Longest pause after failures, in service time.
 const BACKOFF_LAST: Duration = Duration::from_secs(600);
 
@@ -226,7 +228,8 @@ impl<K: Managed> Reconciler<K> {
                     }
                     // The other lanes go on: a refused setting must not keep a grant from being repaired.
                     Err(failure) => {
-                        warn!(kind = K::KIND, object = %name_of(object), %step, reason = %failure.reason, "{}", failure.message);
+                        let request_id = failure.request_id.as_deref().unwrap_or_default();
+                        warn!(kind = K::KIND, object = %name_of(object), %step, reason = %failure.reason, request_id, "{}", failure.message);
                         trouble = Some(failure);
                     }
                 }
@@ -281,9 +284,11 @@ impl<K: Managed> Reconciler<K> {
     fn judged(&self, mut pass: Pass<K>, trouble: Option<Trouble>, known: &mut Known<K>) -> Pass<K> {
         let now = Instant::now();
         let before = &known.status.conditions;
-        let mut missing = false;
+        let mut missing = Vec::new();
         let mut judge = |fate: &mut Fate, reason: Reason| {
-            missing |= matches!(fate, Fate::Missing { .. });
+            if matches!(fate, Fate::Missing { .. }) {
+                missing.push(reason);
+            }
             *fate = known.grace.judge(*fate, reason, before, now, self.clock);
         };
         pass.trouble = trouble.map(|mut trouble| {
@@ -293,9 +298,7 @@ impl<K: Managed> Reconciler<K> {
         for refusal in &mut pass.plan.refusals {
             judge(&mut refusal.fate, refusal.reason);
         }
-        if !missing {
-            known.grace.clear();
-        }
+        known.grace.keep(&missing);
         pass
     }
 
@@ -372,8 +375,16 @@ impl<K: Managed> Reconciler<K> {
         known: &mut Known<K>,
         at: Timestamp,
     ) -> (Option<Duration>, PassResult) {
+        let soonest = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        // Whatever is due is due in a moment at the soonest, or a pass would wake itself for ever.
+        let wake = pass.plan.wake_at;
+        let wake = wake.map(|due| self.clock.age(self.clock.now(), due).max(MOMENT));
         if let Some(trouble) = &pass.trouble {
-            return self.after(trouble.fate, known);
+            let (next, result) = self.after(trouble.fate, known);
+            return (soonest(next, wake), result);
         }
         known.failures = 0;
         if let Some(hold) = &pass.hold {
@@ -384,14 +395,6 @@ impl<K: Managed> Reconciler<K> {
             // What became legal by our own writes is planned at once.
             return (Some(Duration::ZERO), PassResult::Stepped);
         }
-        let wake = pass
-            .plan
-            .wake_at
-            .map(|at| self.clock.age(self.clock.now(), at));
-        let soonest = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         if let Some(wait) = &pass.plan.wait {
             return (soonest(Some(wait.poll), wake), PassResult::Waiting);
         }

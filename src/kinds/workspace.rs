@@ -212,7 +212,7 @@ impl Managed for DatabricksWorkspace {
             memory,
             details,
             notes: Vec::new(),
-            overridden: None,
+            overridden: databricks::freeze(self, &name_of(self), outcome.at),
             repaired: Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ use super::fields;
 use super::plan::{Observed, Step};
 use super::spec::{DatabricksApp, Level};
 use super::wire::{self, RemoteApp, RemoteDeployment};
+use crate::api::annotation;
 use crate::api::status::Reason;
 use crate::databricks::{Answer, Error, Method, Route};
 use crate::engine::managed::{Acted, Step as _, Trouble};
@@ -314,11 +315,15 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
         ),
         Step::MakeFolder { path } => (Reason::UploadRefused, format!("making folder {path}")),
         Step::Upload { path, .. } => (Reason::UploadRefused, format!("uploading {path}")),
-        Step::Sweep { folder, .. } => (Reason::UploadRefused, format!("removing {folder}")),
+        Step::Sweep { folder, .. } => (Reason::SweepRefused, format!("removing {folder}")),
         Step::Deploy { .. } => (Reason::DeploymentRefused, "deploying".into()),
         Step::Delete => (Reason::DeleteRefused, "deleting the app".into()),
     };
     let mut trouble = trouble(&what, error, reason, clock);
+    if let (Step::Restore { .. } | Step::Sweep { .. }, Fate::Stalled { .. }) = (step, trouble.fate)
+    {
+        trouble.reason = reason;
+    }
     if let Step::Create { body, .. } = step
         && let Fate::Stalled { .. } = trouble.fate
     {
@@ -415,6 +420,10 @@ fn missing_right(app: &DatabricksApp, step: &Step, world: &World) -> String {
             format!("{identity} needs the right to write to {path}")
         }
         Step::Sweep { folder, .. } => format!("{identity} needs the right to manage {folder}"),
+        Step::Delete => format!(
+            "{identity} needs CAN_MANAGE on app {name}; to leave the app as it is, set spec.management.deletion: Orphan, or the annotation {} to the object's uid",
+            annotation::FORCE_DELETE
+        ),
         _ => format!(
             "{identity} needs CAN_MANAGE on app {name}: its owner or a workspace admin can grant it"
         ),

@@ -1,6 +1,6 @@
 //! What passes over a workspace's apps remember in this process alone: looks that lists do not give, and refusals, so that
 //! a failing app makes no more calls than a healthy one. A restart forgets it and looks again once.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::acl::Acl;
 use super::guard::Place;
 use super::looks::Looks;
 use super::observe::Watch;
-use super::plan::{Refused, SourceState};
+use super::plan::{Refusals, Refused, SourceState};
 use crate::api::status::Reason;
 use crate::engine::plan::{Fate, SLOW};
 use crate::telemetry::Clock;
@@ -46,8 +46,8 @@ pub type Granted = Option<(String, Value)>;
 #[derive(Default)]
 struct Inner {
     acls: Snapshot<Acl>,
-    /// By app name and verb.
-    refusals: HashMap<(String, &'static str), Refusal>,
+    /// By app name and verb; of verbs that several steps of one plan may have, several.
+    refusals: HashMap<(String, &'static str), Vec<Refusal>>,
     /// By app name and verb: the digest of the step accepted last, and how often without taking away its difference.
     accepted: HashMap<(String, &'static str), (String, u32, Instant)>,
     /// By key of an [`Acl`].
@@ -66,6 +66,11 @@ struct Refusal {
     pause: Duration,
     tries: u32,
     stalled: bool,
+}
+
+/// Verbs that several steps of one plan may have, each refused by itself.
+fn are_many(verb: &str) -> bool {
+    matches!(verb, "restore" | "sweep" | "upload" | "mkdirs")
 }
 
 /// Whether something exists, when that was last looked up, and since when it is missing.
@@ -126,8 +131,10 @@ impl Memo {
     ) {
         let key = (app.to_owned(), verb);
         let mut inner = self.lock();
-        let before = inner.refusals.get(&key).filter(|r| r.digest == digest);
+        let known = inner.refusals.entry(key).or_default();
+        let before = known.iter().find(|r| r.digest == digest);
         let tries = before.map_or(1, |r| r.tries + 1);
+        known.retain(|r| are_many(verb) && r.digest != digest);
         let stalled = !timing || tries >= TRIES;
         let refusal = Refusal {
             digest,
@@ -138,14 +145,16 @@ impl Memo {
             tries,
             stalled,
         };
-        inner.refusals.insert(key, refusal);
+        known.push(refusal);
     }
 
     /// A step was accepted: what was refused before is history.
     pub fn accepted(&self, app: &str, verb: &'static str, digest: String) {
         let key = (app.to_owned(), verb);
         let mut inner = self.lock();
-        inner.refusals.remove(&key);
+        if !are_many(verb) {
+            inner.refusals.remove(&key);
+        }
         let before = inner.accepted.get(&key).filter(|(d, ..)| *d == digest);
         let times = before.map_or(1, |(_, times, _)| times + 1);
         inner.accepted.insert(key, (digest, times, Instant::now()));
@@ -158,7 +167,9 @@ impl Memo {
 
     /// A step may be tried at once although it was refused.
     pub fn forgive(&self, app: &str, verb: &'static str) {
-        self.lock().refusals.remove(&(app.to_owned(), verb));
+        if !are_many(verb) {
+            self.lock().refusals.remove(&(app.to_owned(), verb));
+        }
     }
 
     /// Somebody asked for another try of everything.
@@ -169,14 +180,15 @@ impl Memo {
     }
 
     /// The refusals of an app that are not to be tried again yet.
-    pub fn refusals(&self, app: &str, clock: Clock) -> BTreeMap<&'static str, Refused> {
+    pub fn refusals(&self, app: &str, clock: Clock) -> Refusals {
         let now = Instant::now();
         let inner = self.lock();
         let refused = inner
             .refusals
             .iter()
             .filter(|((name, _), _)| name == app)
-            .filter_map(|((_, verb), refusal)| {
+            .flat_map(|((_, verb), refusals)| refusals.iter().map(move |r| (verb, r)))
+            .filter_map(|(verb, refusal)| {
                 let age = clock.service(now.saturating_duration_since(refusal.at));
                 let left = refusal
                     .pause
@@ -310,7 +322,10 @@ mod tests {
             String::new(),
             timing,
         );
-        memo.refusals("a", Clock::real())["deploy"].fate
+        memo.refusals("a", Clock::real())
+            .get("deploy")
+            .unwrap()
+            .fate
     }
 
     #[test]
@@ -320,7 +335,7 @@ mod tests {
         assert!(matches!(refuse(&memo, true), Fate::After(_)));
         assert!(matches!(refuse(&memo, true), Fate::Stalled { .. }));
         memo.accepted("a", "deploy", "d".into());
-        assert!(memo.refusals("a", Clock::real()).is_empty());
+        assert_eq!(memo.refusals("a", Clock::real()), Refusals::default());
         assert!(matches!(refuse(&memo, false), Fate::Stalled { .. }));
     }
 
@@ -328,11 +343,11 @@ mod tests {
     fn what_is_accepted_twice_and_reads_back_otherwise_is_sent_no_more() {
         let memo = Memo::default();
         memo.accepted("a", "grant", "d".into());
-        assert!(memo.refusals("a", Clock::real()).is_empty());
+        assert_eq!(memo.refusals("a", Clock::real()), Refusals::default());
         memo.accepted("a", "grant", "d".into());
-        assert!(memo.refusals("a", Clock::real()).contains_key("grant"));
+        assert!(memo.refusals("a", Clock::real()).get("grant").is_some());
         memo.settled("a", "grant");
-        assert!(memo.refusals("a", Clock::real()).is_empty());
+        assert_eq!(memo.refusals("a", Clock::real()), Refusals::default());
     }
 
     #[test]

@@ -231,6 +231,7 @@ impl Managed for DatabricksApp {
             step: InFlightStep::Create,
             digest: String::new(),
             last_deployment_id: String::new(),
+            rejected: None,
             since: at.to_string(),
         };
         match step {
@@ -239,8 +240,10 @@ impl Managed for DatabricksApp {
             Step::Deploy {
                 digest,
                 last_deployment_id,
+                rejected,
                 ..
             } => {
+                in_flight.rejected.clone_from(rejected);
                 in_flight.step = InFlightStep::Deploy;
                 in_flight.digest.clone_from(digest);
                 in_flight.last_deployment_id.clone_from(last_deployment_id);

@@ -205,6 +205,7 @@ fn in_flight(step: InFlightStep, digest: String) -> Option<InFlight> {
         step,
         digest,
         last_deployment_id: String::new(),
+        rejected: None,
         since: AT.into(),
     })
 }

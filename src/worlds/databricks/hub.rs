@@ -19,7 +19,7 @@ use super::trouble;
 use crate::api::names::{ObjectName, WorkspaceRef};
 use crate::api::status::Reason;
 use crate::api::workspace::{AllowedFrom, DatabricksWorkspace};
-use crate::api::{digest, duration};
+use crate::api::{annotation, digest, duration};
 use crate::databricks::{Client, ClientSettings, Error, HostPolicy, Timeouts, UserAgent};
 use crate::engine::controller::{Objects, find};
 use crate::engine::fold::Hold;
@@ -101,7 +101,16 @@ impl Hub {
                 Fate::Missing { recheck: SLOW },
             ));
         };
-        self.admits(workspace, &name, namespace)?;
+        self.admits(workspace, &name, namespace).map_err(|mut trouble| {
+            if wish == Wish::Deleting {
+                trouble.message = format!(
+                    "{}; to let this object go without its app, set the annotation {} to the object's uid",
+                    trouble.message,
+                    annotation::FORCE_DELETE
+                );
+            }
+            trouble
+        })?;
         let connection = self.connection(workspace).await.map_err(|mut trouble| {
             trouble.reason = Reason::WorkspaceNotReady;
             trouble.message = format!("DatabricksWorkspace {name}: {}", trouble.message);
@@ -291,7 +300,7 @@ fn made_of(workspace: &DatabricksWorkspace) -> String {
 }
 
 /// The freeze, unless it is over.
-fn freeze(workspace: &DatabricksWorkspace, name: &ObjectName, now: Timestamp) -> Option<Hold> {
+pub fn freeze(workspace: &DatabricksWorkspace, name: &ObjectName, now: Timestamp) -> Option<Hold> {
     let freeze = workspace.spec.freeze.as_ref()?;
     let until: Option<Timestamp> = freeze.until.as_ref().and_then(|u| u.parse().ok());
     if until.is_some_and(|until| until <= now) {

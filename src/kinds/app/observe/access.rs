@@ -56,7 +56,7 @@ pub(super) async fn grants(
     let want = acl::wanted_acl(&permissions.grants, identity);
     let own = acl::identity_key(identity);
     let others = || want.keys().filter(|key| **key != own);
-    let was_refused = seen.refused.contains_key("grant");
+    let was_refused = seen.refused.get("grant").is_some();
     for key in world.memo.principals_due(others(), was_refused, clock) {
         match principal_exists(world, &key).await {
             Ok(exists) => world.memo.principal(&key, exists),

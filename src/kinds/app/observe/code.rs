@@ -137,7 +137,11 @@ async fn config_map(
     );
     let api: Api<ConfigMap> = Api::namespaced(world.cluster.kube.clone(), &namespace);
     let map = api.get_opt(&reference.name).await.map_err(|error| {
-        let message = format!("{place} cannot be read: {error}");
+        let said = match &error {
+            kube::Error::Api(status) => status.message.clone(),
+            other => other.to_string(),
+        };
+        let message = format!("{place} cannot be read: {said}");
         Trouble::new(Reason::ReferenceMissing, message, Fate::Retry)
     })?;
     let Some(map) = map else {
@@ -390,7 +394,7 @@ async fn existing_credential(
     let (Some(git), Some(remote)) = (git, seen.remote()) else {
         return Ok(None);
     };
-    if !seen.refused.contains_key("credential") {
+    if !seen.refused.get("credential").is_some() {
         return Ok(None);
     }
     let principal = remote.service_principal.id.to_string();

@@ -114,9 +114,14 @@ pub(super) async fn observe(
     if wish == Wish::Live && is_ours(app, memory, &seen) {
         access::grants(app, world, identity, &mut seen).await;
         access::resources(app, world, &mut seen).await;
-        update(app, memory, world, &mut seen, source).await?;
-        deployment(app, memory, world, &mut seen, source).await?;
-        source_path(app, world, memory, &mut seen).await?;
+        // A look that failed leaves the other lanes as they are.
+        let looks = [
+            update(app, memory, world, &mut seen, source).await,
+            deployment(app, memory, world, &mut seen, source).await,
+            source_path(app, world, memory, &mut seen).await,
+        ];
+        let failed = looks.into_iter().filter_map(Result::err);
+        seen.asides.extend(failed.map(aside));
         // The outcome of a change of settings may ask for another one, and be newer than the difference.
         if unconfirmed(&seen) {
             whole(world, name, &mut seen).await?;
@@ -316,10 +321,14 @@ async fn update(
     };
     let name = app.remote_name();
     let differing = |seen: &Observed| {
-        let remote = seen
-            .remote()
-            .filter(|_| !seen.refused.contains_key("update"));
-        remote.map_or_else(BTreeMap::new, |r| fields::to_update(app, &r.settings))
+        let remote = seen.remote().map(|r| fields::to_update(app, &r.settings));
+        let fields = remote.unwrap_or_default();
+        let refused = seen.refused.find("update", &plan::update_digest(&fields));
+        if refused.is_some() {
+            BTreeMap::new()
+        } else {
+            fields
+        }
     };
     let mut fields = differing(seen);
     // What lists leave out is still as the GET before the change showed it.
@@ -434,7 +443,7 @@ async fn source_path(
         let mut shown = newest.into_iter().chain(seen.deployment.looked());
         known.state == "FAILED" || shown.any(|d| d.id == known.id && d.state == "FAILED")
     });
-    if !failed && !seen.refused.contains_key("deploy") {
+    if !failed && !seen.refused.get("deploy").is_some() {
         return Ok(());
     }
     let (path, clock) = (workspace.path.as_str(), world.connection.clock());

@@ -105,7 +105,7 @@ fn deploy(
         rejected: None,
     };
     if inputs.seen.source == Seen::Looked(SourceState::Missing)
-        && inputs.seen.refused.contains_key(step.verb())
+        && inputs.seen.refused.get(step.verb()).is_some()
     {
         return Plan::refuse(source_missing(app));
     }
@@ -315,7 +315,12 @@ fn failed_deployment(
     newest: &RemoteDeployment,
 ) -> Refusal {
     if inputs.seen.source == Seen::Looked(SourceState::Missing) {
-        return source_missing(app);
+        let mut missing = source_missing(app);
+        missing.message = format!(
+            "{} (the deployment failed: {})",
+            missing.message, newest.message
+        );
+        return missing;
     }
     stalled(
         Reason::DeploymentFailed,

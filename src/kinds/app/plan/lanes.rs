@@ -10,6 +10,7 @@ use super::{
 };
 use crate::api::annotation;
 use crate::api::status::Reason;
+use crate::engine::managed::Step as _;
 use crate::engine::plan::{Fate, Plan, Refusal, SLOW, Seen};
 use kube::ResourceExt;
 
@@ -92,6 +93,12 @@ pub(super) fn settings(
     if fields.is_empty() {
         return None;
     }
+    let step = Step::Update { fields };
+    // What failed is not waited for; another wish is sent at once.
+    let refused = inputs.seen.refused.find(step.verb(), &step.digest());
+    if refused.is_some() {
+        return Some(unless_refused(step, inputs));
+    }
     let waiting = || Plan::wait(Reason::Updating, "settings are being changed", SHORT_POLL);
     // The outcome of one change is read before the next is sent.
     match &inputs.seen.update {
@@ -102,7 +109,7 @@ pub(super) fn settings(
     if transient(remote) {
         return Some(wait_for_compute(remote));
     }
-    Some(unless_refused(Step::Update { fields }, inputs))
+    Some(unless_refused(step, inputs))
 }
 
 pub(super) fn run_state(
@@ -118,12 +125,19 @@ pub(super) fn run_state(
         ("ACTIVE", Some(RunState::Stopped)) => {
             Some(unless_refused(Step::Stop { restart: false }, inputs))
         }
+        ("ERROR", None | Some(RunState::Running)) if restart_asked(app, inputs) => {
+            Some(unless_refused(Step::Start, inputs))
+        }
         ("ERROR", None | Some(RunState::Running)) => Some(Plan::refuse(stalled(
             Reason::ComputeFailed,
-            remote.compute_message.clone(),
+            format!(
+                "the compute failed: {}; have it started again by the annotation {}",
+                remote.compute_message,
+                annotation::RESTART_REQUESTED_AT
+            ),
         ))),
         _ if transient(remote) => Some(wait_for_compute(remote)),
-        ("ACTIVE", _) if !remote.deploying() && restart_wanted(app, inputs, remote) => {
+        ("ACTIVE", _) if restart_wanted(app, inputs, remote) => {
             let plan = unless_refused(Step::Stop { restart: true }, inputs);
             // A restart that the service refuses keeps no code from being deployed.
             (!plan.steps.is_empty()).then_some(plan)
@@ -132,15 +146,21 @@ pub(super) fn run_state(
     }
 }
 
-fn restart_wanted(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> bool {
+/// An annotation asks for a restart that was not made yet.
+fn restart_asked(app: &DatabricksApp, inputs: &Inputs<'_>) -> bool {
     let asked = app.annotations().get(annotation::RESTART_REQUESTED_AT);
     // What an object carries when it is first seen counts as handled.
-    let requested = inputs.memory.app.is_some()
+    inputs.memory.app.is_some()
         && asked.is_some()
-        && asked != inputs.memory.last_handled_restart_at.as_ref();
+        && asked != inputs.memory.last_handled_restart_at.as_ref()
+}
+
+fn restart_wanted(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> bool {
     let user = app.spec.user_authorization.as_ref();
     let automatic = user.is_some_and(|u| u.restart == Restart::Auto);
-    requested || (automatic && restart_due(app, inputs.memory.app.as_ref(), remote))
+    // A deployment that hangs ends with a restart that somebody asks for, and with no other.
+    let due = || !remote.deploying() && restart_due(app, inputs.memory.app.as_ref(), remote);
+    restart_asked(app, inputs) || (automatic && due())
 }
 
 /// Whether a managed setting waits for a stop and a start: what is recorded of the app says with which settings its

@@ -7,7 +7,7 @@ mod code;
 mod lanes;
 mod step;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use super::code::Code;
 use super::guard;
 use super::spec::{DatabricksApp, InFlightStep, RunState};
 use super::wire::{self, RemoteApp, RemoteDeployment};
+use crate::api::annotation;
 use crate::api::management::{Adopt, Deletion};
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
@@ -64,8 +65,8 @@ pub struct Observed {
     pub claim: Claim,
     /// Why no other app may be created: the workspace is full.
     pub full: Option<String>,
-    /// Steps that the service refused, by verb, as long as they are not to be tried again.
-    pub refused: BTreeMap<&'static str, Refused>,
+    /// Steps that the service refused, as long as they are not to be tried again.
+    pub refused: Refusals,
     /// Principals of our grants that do not exist, as keys of an [`Acl`].
     pub unknown: BTreeSet<String>,
     /// The app was read whole in this pass, by a GET.
@@ -92,7 +93,7 @@ impl Observed {
             identity: identity.into(),
             claim: Claim::Ours,
             full: None,
-            refused: BTreeMap::new(),
+            refused: Refusals::default(),
             unknown: BTreeSet::new(),
             whole: false,
             forced: false,
@@ -136,6 +137,38 @@ pub struct Refused {
     pub fate: Fate,
 }
 
+/// Steps that the service refused, by verb; of some verbs several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Refusals(Vec<(&'static str, Refused)>);
+
+impl Refusals {
+    pub fn insert(&mut self, verb: &'static str, refused: Refused) {
+        self.0.push((verb, refused));
+    }
+
+    /// The refusal of just this step.
+    pub fn find(&self, verb: &str, digest: &str) -> Option<&Refused> {
+        let same = |(known, refused): &&(&str, Refused)| *known == verb && refused.digest == digest;
+        self.0.iter().find(same).map(|(_, refused)| refused)
+    }
+
+    /// A refusal of such a step, whatever its content.
+    pub fn get(&self, verb: &str) -> Option<&Refused> {
+        let same = |(known, _): &&(&str, Refused)| *known == verb;
+        self.0.iter().find(same).map(|(_, refused)| refused)
+    }
+
+    pub fn remove(&mut self, verb: &str) {
+        self.0.retain(|(known, _)| *known != verb);
+    }
+}
+
+impl FromIterator<(&'static str, Refused)> for Refusals {
+    fn from_iter<T: IntoIterator<Item = (&'static str, Refused)>>(refused: T) -> Self {
+        Self(refused.into_iter().collect())
+    }
+}
+
 /// How a change of settings ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpdateOutcome {
@@ -157,8 +190,8 @@ pub enum Claim {
 
 /// The step, unless the service refused just this one before and it is not time to try again.
 fn unless_refused(step: Step, inputs: &Inputs<'_>) -> Plan<Step> {
-    match inputs.seen.refused.get(step.verb()) {
-        Some(refused) if refused.digest == step.digest() => Plan::refuse(Refusal {
+    match inputs.seen.refused.find(step.verb(), &step.digest()) {
+        Some(refused) => Plan::refuse(Refusal {
             reason: refused.reason,
             message: refused.message.clone(),
             fate: refused.fate,
@@ -250,10 +283,19 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
     if let Err(refusal) = ownership(app, inputs, remote) {
         return Plan::refuse(refusal);
     }
-    let lane = lanes::settings(app, inputs, remote)
-        .or_else(|| lanes::run_state(app, inputs, remote))
-        .or_else(|| code::code(app, inputs, remote));
-    let mut plan = within_deadline(app, inputs, lane.unwrap_or_default());
+    let settings = lanes::settings(app, inputs, remote).unwrap_or_default();
+    let under_way = !settings.steps.is_empty() || settings.wait.is_some();
+    let mut plan = if under_way {
+        settings
+    } else {
+        let next = lanes::run_state(app, inputs, remote)
+            .or_else(|| code::code(app, inputs, remote))
+            .unwrap_or_default();
+        // A setting that the service refuses keeps no app from being stopped, and no code from being deployed.
+        let mut plan = within_deadline(app, inputs, next);
+        plan.refusals.splice(0..0, settings.refusals);
+        plan
+    };
     let access = lanes::access(app, inputs);
     plan.steps.splice(0..0, access.steps);
     plan.refusals.extend(access.refusals);
@@ -295,9 +337,10 @@ fn within_deadline(app: &DatabricksApp, inputs: &Inputs<'_>, mut plan: Plan<Step
     let about = matches!(wait.reason, Reason::Starting | Reason::Deploying);
     if about && code::deadline_in(app, inputs).is_some_and(|left| left.is_zero()) {
         let message = format!(
-            "spec.deployment.deadline {}s passed: {}; look at the app's logs, or ask for another deployment",
+            "spec.deployment.deadline {}s passed: {}; look at the app's logs, or end it by a restart with the annotation {}",
             app.deadline().as_secs(),
-            wait.message
+            wait.message,
+            annotation::RESTART_REQUESTED_AT
         );
         plan.refusals
             .push(stalled(Reason::DeadlineExceeded, message));
@@ -333,7 +376,7 @@ pub fn ownership(
         None if adopt == Adopt::Never => Err(stalled(
             Reason::NameConflict,
             format!(
-                "an app {} exists, created by {}: choose another spec.name, or set management.adopt to take it over",
+                "an app {} exists, created by {}: choose another spec.name, or set spec.management.adopt: IfUnowned to take it over",
                 remote.name, remote.creator
             ),
         )),

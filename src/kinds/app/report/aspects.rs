@@ -2,9 +2,9 @@
 use super::super::acl;
 use super::super::fields::{self, Class};
 use super::super::plan::{Step, requested_redeploy, restart_due};
-use super::super::spec::{AppMemory, DatabricksApp, PermissionsMode};
+use super::super::spec::{AppMemory, DatabricksApp};
 use super::super::wire::RemoteApp;
-use crate::api::status::{ConditionType, Fact, Reason};
+use crate::api::status::{ConditionType, Fact, Reason, find};
 use crate::engine::managed::Outcome;
 use crate::engine::plan::Seen;
 
@@ -95,11 +95,27 @@ pub fn aspects(
     };
     settings(app, outcome, remote, &mut facts);
     grants(app, outcome, &mut facts);
-    if app.spec.source.is_some() {
-        deployed(app, outcome, memory, remote, &mut facts);
+    match app.spec.source {
+        Some(_) => deployed(app, outcome, memory, remote, &mut facts),
+        None => unmanaged(outcome, ConditionType::Deployed, &mut facts),
     }
-    scopes(app, memory, remote, &mut facts);
+    if app.spec.permissions.is_none() {
+        unmanaged(outcome, ConditionType::PermissionsSynced, &mut facts);
+    }
+    scopes(app, outcome, memory, remote, &mut facts);
     facts.0
+}
+
+/// A condition of what the spec manages no more says so.
+fn unmanaged(outcome: &Pass<'_>, kind: ConditionType, facts: &mut Facts) {
+    if find(outcome.before, kind).is_some() {
+        facts.say(
+            kind,
+            true,
+            Reason::NotManaged,
+            "the spec leaves it to others",
+        );
+    }
 }
 
 fn settings(app: &DatabricksApp, outcome: &Pass<'_>, remote: &RemoteApp, facts: &mut Facts) {
@@ -122,14 +138,10 @@ fn grants(app: &DatabricksApp, outcome: &Pass<'_>, facts: &mut Facts) {
     let (Some(permissions), Seen::Looked(have)) = (&app.spec.permissions, &seen.acl) else {
         return;
     };
-    let planned = outcome
-        .plan
-        .steps
-        .iter()
-        .any(|s| matches!(s, Step::Grant { .. }));
-    let observing = permissions.mode == PermissionsMode::Observe;
-    let held = planned && outcome.read_only;
-    if !observing && !held {
+    let mut want = acl::wanted_acl(&permissions.grants, &seen.identity);
+    want.retain(|key, _| !seen.unknown.contains(key));
+    let difference = acl::difference(permissions.mode, &want, have, &seen.identity);
+    if difference.is_empty() {
         facts.say(
             ConditionType::PermissionsSynced,
             true,
@@ -138,14 +150,28 @@ fn grants(app: &DatabricksApp, outcome: &Pass<'_>, facts: &mut Facts) {
         );
         return;
     }
-    let want = acl::wanted_acl(&permissions.grants, &seen.identity);
-    let difference = acl::difference(permissions.mode, &want, have, &seen.identity);
-    if difference.is_empty() {
+    if let Some(refused) = seen.refused.get("grant") {
+        let message = refused.message.clone();
         facts.say(
             ConditionType::PermissionsSynced,
-            true,
-            Reason::Succeeded,
-            "",
+            false,
+            refused.reason,
+            message,
+        );
+        return;
+    }
+    let granting = outcome
+        .plan
+        .steps
+        .iter()
+        .any(|s| matches!(s, Step::Grant { .. }));
+    if let Some(trouble) = outcome.trouble.filter(|_| granting) {
+        let message = trouble.message.clone();
+        facts.say(
+            ConditionType::PermissionsSynced,
+            false,
+            trouble.reason,
+            message,
         );
         return;
     }
@@ -213,9 +239,16 @@ fn deployed(
     }
 }
 
-fn scopes(app: &DatabricksApp, memory: &AppMemory, remote: &RemoteApp, facts: &mut Facts) {
+fn scopes(
+    app: &DatabricksApp,
+    outcome: &Pass<'_>,
+    memory: &AppMemory,
+    remote: &RemoteApp,
+    facts: &mut Facts,
+) {
     let user = app.spec.user_authorization.as_ref();
     if user.is_none_or(|u| u.scopes.is_none() && u.forward_access_token.is_none()) {
+        unmanaged(outcome, ConditionType::ScopesSynced, facts);
         return;
     }
     let differs = fields::differences(app, &remote.settings)

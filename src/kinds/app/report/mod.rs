@@ -5,7 +5,7 @@ mod remember;
 
 use super::model;
 use super::plan::{Inputs, Step, ownership};
-use super::spec::{AppDetails, AppMemory, DatabricksApp, Drift};
+use super::spec::{AppDetails, AppMemory, DatabricksApp, Drift, RunState};
 use super::wire::RemoteApp;
 use crate::api::status::{ConditionType, Reason, cut, is_true};
 use crate::engine::fold::{Hold, Verdict};
@@ -124,7 +124,10 @@ fn verdict(
         let passes = matches!(fate, Fate::Retry | Fate::After(_));
         failed && passes && outcome.wish == Wish::Live && !fresh_wish
     };
-    if let Some(trouble) = outcome.trouble {
+    // What concerns others than the app itself is told by an event.
+    let aside = |reason| matches!(reason, Reason::RestoreRefused | Reason::SweepRefused);
+    let trouble = outcome.trouble.filter(|t| !aside(t.reason));
+    if let Some(trouble) = trouble {
         let (reason, fate) = (trouble.reason, trouble.fate);
         let message = trouble.message.clone();
         return match reason {
@@ -177,7 +180,8 @@ fn verdict(
     if !refusals.is_empty() {
         return Verdict::Keep;
     }
-    if !outcome.plan.steps.is_empty() {
+    let undone = |step: &&Step| !matches!(step, Step::Restore { .. } | Step::Sweep { .. });
+    if outcome.plan.steps.iter().any(|step| undone(&step)) {
         // Held: what would be done is not done.
         return if outcome.held {
             Verdict::Keep
@@ -220,7 +224,12 @@ fn settled(app: &DatabricksApp, outcome: &Outcome<'_, DatabricksApp>) -> Verdict
             Reason::Stopped,
             "stopped; spec.lifecycle.state does not ask for it to run".into(),
         ),
-        state => (Reason::Succeeded, format!("compute is {state}")),
+        state if app.run_state() == Some(RunState::Stopped) => (
+            Reason::Stopped,
+            format!("compute is {state}: it does not run"),
+        ),
+        // A state that nobody knows yet is no success.
+        state => return moving(Reason::Observing, &format!("compute is {state}")),
     };
     Verdict::Ready { reason, message }
 }

@@ -5,7 +5,7 @@ use super::super::fields;
 use super::super::plan::{Step, requested_redeploy};
 use super::super::spec::{AppMemory, DatabricksApp, InFlightStep};
 use super::super::wire::RemoteApp;
-use crate::api::status::{ConditionType, is_true};
+use crate::api::status::{ConditionType, Reason, is_true};
 use crate::engine::events::Note;
 use crate::engine::managed::{Outcome, Step as _};
 use crate::engine::plan::Wish;
@@ -91,6 +91,11 @@ pub fn notes(
     }
     for (step, effect) in outcome.done {
         notes.extend(done(outcome, step, effect));
+    }
+    let refused = |reason| matches!(reason, Reason::RestoreRefused | Reason::SweepRefused);
+    if let Some(trouble) = outcome.trouble.filter(|t| refused(t.reason)) {
+        let message = trouble.message.clone();
+        notes.push(Note::warning("Refused", trouble.reason.name(), message));
     }
     notes.extend(unverified(app, outcome, memory, remote));
     if outcome.changed

@@ -67,10 +67,20 @@ pub fn remember(app: &DatabricksApp, outcome: &Pass<'_>) -> AppMemory {
     if undone && outcome.trouble.is_some_and(|t| !t.ambiguous) && !outcome.held {
         memory.in_flight = None;
     }
-    if let Some(code) = code {
-        awaited(app, outcome, code, &mut memory);
+    match code {
+        Some(code) => awaited(app, outcome, code, &mut memory),
+        None if app.spec.source.is_none() => memory.pending_since = None,
+        None => {}
     }
     memory
+}
+
+/// A Git credential goes with the service principal that it was made for.
+fn forget_credential(memory: &mut AppMemory) {
+    if let Some(source) = &mut memory.source {
+        source.credential_id = None;
+        source.credential.clear();
+    }
 }
 
 /// Steps that are recorded before they are made.
@@ -87,7 +97,29 @@ fn saw(app: &DatabricksApp, outcome: &Pass<'_>, remote: &RemoteApp, memory: &mut
         .map(|a| (a.compute_state, a.activated))
         .unwrap_or_default();
     memory.app = Some(record(remote, &was, &activated));
+    if memory.app.as_ref().map(|a| &a.id) != outcome.memory.app.as_ref().map(|a| &a.id) {
+        forget_credential(memory);
+    }
+    let stopped = app.run_state() == Some(RunState::Stopped);
+    if stopped
+        && memory
+            .in_flight
+            .as_ref()
+            .is_some_and(|f| f.step == InFlightStep::Restart)
+    {
+        memory.in_flight = None;
+    }
     let in_flight = memory.in_flight.as_ref().map(|f| f.step);
+    // Nobody starts it again: a restart has nothing to do.
+    if remote.compute_state == "STOPPED"
+        && app.run_state().is_none()
+        && in_flight != Some(InFlightStep::Restart)
+    {
+        memory.last_handled_restart_at = app
+            .annotations()
+            .get(annotation::RESTART_REQUESTED_AT)
+            .cloned();
+    }
     if in_flight == Some(InFlightStep::Create) {
         memory.in_flight = None;
     }
@@ -102,7 +134,12 @@ fn saw(app: &DatabricksApp, outcome: &Pass<'_>, remote: &RemoteApp, memory: &mut
         if known.id != newest.id
             && let Some(digest) = code.and_then(|code| digest_of(app, memory, code, remote, newest))
         {
-            memory.in_flight = None;
+            // The answer to a rollback got lost: what it gave up stays given up.
+            let attempt = memory.in_flight.take().filter(|f| f.digest == digest);
+            if let Some(rejected) = attempt.and_then(|f| f.rejected) {
+                let message = cut(&remote.app_message, ENTRY_LIMIT);
+                memory.rolled_back = Some(RolledBack { rejected, message });
+            }
             memory.deployment = Some(RecordedDeployment {
                 id: newest.id.clone(),
                 digest,
@@ -267,6 +304,7 @@ fn did(
             memory.deployment = None;
             memory.update = None;
             memory.rolled_back = None;
+            forget_credential(memory);
             // An answer without an id is followed by a look; the attempt stays in flight until then.
             if !remote.id.is_empty() {
                 memory.in_flight = None;
@@ -323,6 +361,7 @@ fn did(
                 step: InFlightStep::Start,
                 digest: String::new(),
                 last_deployment_id: newest.unwrap_or_default(),
+                rejected: None,
                 since: outcome.at.to_string(),
             });
         }

@@ -59,13 +59,20 @@ const DEADLINE: Duration = Duration::from_secs(20 * 60);
     namespaced,
     status = "DatabricksAppStatus",
     selectable = ".spec.workspaceRef.name",
+    selectable = ".spec.lifecycle.state",
     printcolumn(name = "Workspace", type_ = "string", json_path = ".spec.workspaceRef.name"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.app.computeState"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.app.url"),
     printcolumn(name = "Drift", type_ = "date", json_path = ".status.drift.at"),
+    printcolumn(name = "Deployment", type_ = "string", json_path = ".status.deployment.id", priority = 1),
+    printcolumn(name = "Scopes", type_ = "string", json_path = ".status.effectiveScopes", priority = 1),
+    printcolumn(name = "Size", type_ = "string", json_path = ".spec.compute.size", priority = 1),
+    printcolumn(name = "Held", type_ = "string", json_path = ".status.conditions[?(@.type=='Suspended')].reason", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("!has(self.spec.resources) || !has(self.spec.deployment) || !has(self.spec.deployment.env) || self.spec.deployment.env.all(e, !has(e.valueFrom) || !has(e.valueFrom.resource) || self.spec.resources.exists(r, r.name == e.valueFrom.resource))")
+        .message("deployment.env: valueFrom.resource names no entry of resources"),
     validation = Rule::new("!has(self.spec.usagePolicyID) || !has(self.spec.budgetPolicyID)")
         .message("usagePolicyID and budgetPolicyID are two generations of one setting: set one of them"),
     validation = Rule::new("has(self.spec.name) || self.metadata.name.matches('^[a-z][a-z0-9-]{1,29}$')")
@@ -203,8 +210,8 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitSource {
-    /// URL of the repository, e.g. `https://github.com/acme/apps`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^https://.+$"))]
+    /// URL of the repository without credentials, e.g. `https://github.com/acme/apps`.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^https://[^@\s]+$"))]
     pub url: String,
     /// Who serves it.
     pub provider: GitProvider,
@@ -253,7 +260,10 @@ pub struct GitRef {
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapRef {
     /// Name of the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub name: String,
 }
 
@@ -295,7 +305,7 @@ pub enum Redeploy {
 }
 
 /// How the code is started.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deployment {
     /// Command and arguments, without a shell, e.g. `[streamlit, run, app.py]`. Overrides `app.yaml`.
@@ -314,6 +324,7 @@ pub struct Deployment {
     /// (`DeadlineExceeded`). Default 20m; 1m to 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("deadline is 1m to 24h"))]
     pub deadline: Option<String>,
 }
 
@@ -430,7 +441,7 @@ pub struct UserAuthorization {
     /// OAuth scopes, e.g. `sql`. None: not managed. `[]`: the platform's defaults only. A change takes effect after a stop
     /// and a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 50), inner(length(max = 128)))]
+    #[schemars(length(max = 50), inner(length(min = 1, max = 128), regex(pattern = r"^\S+$")), extend("x-kubernetes-list-type" = "set"))]
     pub scopes: Option<Vec<String>>,
     /// Whether the app receives its user's access token. Default: not managed; the platform gives it to a new app. A change
     /// takes effect after a stop and a start.

@@ -148,8 +148,8 @@ GenieSpace {
 resource!(
 /// A job.
 Job {
-    /// Id of the job.
-    #[schemars(length(min = 1, max = 64))]
+    /// Id of the job, a number.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9]+$"))]
     id: String,
     /// What the app may do with it.
     permission: JobPermission,

@@ -215,6 +215,9 @@ pub struct InFlight {
         skip_serializing_if = "String::is_empty"
     )]
     pub last_deployment_id: String,
+    /// The inputs that crashed, if the call puts the code back that ran before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
     /// When the call was about to be made, RFC 3339.
     #[schemars(length(max = 40))]
     pub since: String,

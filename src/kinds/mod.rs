@@ -56,6 +56,14 @@ macro_rules! kinds {
         /// The definitions of all kinds, as kube derives them, with what their tables of fields add.
         pub fn crds() -> Vec<CustomResourceDefinition> {
             let mut crds = vec![$($kind::crd()),+];
+            // kube names the derived type; people want to know what the kind is.
+            for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+                let schema = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut());
+                if let Some(schema) = schema {
+                    let spec = schema.properties.as_ref().and_then(|p| p.get("spec"));
+                    schema.description = spec.and_then(|spec| spec.description.clone());
+                }
+            }
             for crd in crds.iter_mut().filter(|crd| crd.spec.names.kind == app::APP) {
                 app::schema::decorate(crd);
             }

@@ -394,7 +394,7 @@ async fn existing_credential(
     let (Some(git), Some(remote)) = (git, seen.remote()) else {
         return Ok(None);
     };
-    if !seen.refused.get("credential").is_some() {
+    if seen.refused.get("credential").is_none() {
         return Ok(None);
     }
     let principal = remote.service_principal.id.to_string();

@@ -443,7 +443,7 @@ async fn source_path(
         let mut shown = newest.into_iter().chain(seen.deployment.looked());
         known.state == "FAILED" || shown.any(|d| d.id == known.id && d.state == "FAILED")
     });
-    if !failed && !seen.refused.get("deploy").is_some() {
+    if !failed && seen.refused.get("deploy").is_none() {
         return Ok(());
     }
     let (path, clock) = (workspace.path.as_str(), world.connection.clock());

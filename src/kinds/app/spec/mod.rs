@@ -438,13 +438,11 @@ pub enum Level {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserAuthorization {
-    /// OAuth scopes, e.g. `sql`. None: not managed. `[]`: the platform's defaults only. A change takes effect after a stop
-    /// and a start.
+    /// OAuth scopes, e.g. `sql`. None: not managed. `[]`: the platform's defaults only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 128), regex(pattern = r"^\S+$")), extend("x-kubernetes-list-type" = "set"))]
     pub scopes: Option<Vec<String>>,
-    /// Whether the app receives its user's access token. Default: not managed; the platform gives it to a new app. A change
-    /// takes effect after a stop and a start.
+    /// Whether the app receives its user's access token. Default: not managed; the platform gives it to a new app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward_access_token: Option<bool>,
     /// `Auto` (default): an app that runs is stopped and started when these settings changed. `Never`: it says so in

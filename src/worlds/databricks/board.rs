@@ -1,6 +1,7 @@
 //! One snapshot of one kind of rows, and the observer that keeps it: one list an interval serves every object.
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,8 @@ pub trait Row: Clone + PartialEq + Debug + Send + Sync + 'static {
 pub struct Board<R> {
     snapshot: Mutex<Snapshot<R>>,
     thin: Mutex<Thin<R>>,
+    /// The service takes a size of pages.
+    sized: AtomicBool,
     wish: Notify,
     shared: Arc<Shared>,
 }
@@ -68,6 +71,7 @@ impl<R: Row> Board<R> {
         let board = Arc::new(Self {
             snapshot: Mutex::default(),
             thin: Mutex::default(),
+            sized: AtomicBool::new(true),
             wish: Notify::new(),
             shared,
         });
@@ -214,11 +218,22 @@ impl<R: Row> Board<R> {
         let mut token = String::new();
         let mut first = None;
         for _ in 0..PAGES {
-            let mut query = vec![("page_size", PAGE_SIZE)];
+            let sized = self.sized.load(Ordering::Relaxed);
+            let mut query = Vec::new();
+            if sized {
+                query.push(("page_size", PAGE_SIZE));
+            }
             if !token.is_empty() {
                 query.push(("page_token", &token));
             }
-            let page = self.shared.client.get(R::ROUTE, R::PATH, &query).await?;
+            let page = match self.shared.client.get(R::ROUTE, R::PATH, &query).await {
+                // Perhaps its pages are smaller: it may choose.
+                Err(Error::InvalidRequest(_)) if sized => {
+                    self.sized.store(false, Ordering::Relaxed);
+                    continue;
+                }
+                page => page?,
+            };
             let sent = *first.get_or_insert(page.sent);
             let items = page.body.get(R::ITEMS).and_then(Value::as_array);
             rows.extend(items.into_iter().flatten().map(R::read).filter_map(|row| {

@@ -29,7 +29,8 @@ impl Case {
         match self.scenario {
             Scenario::Create | Scenario::TakenName => self.creation() + thinner + self.meanwhile(),
             // The write, and two reads of a page.
-            Scenario::Description => 1.0 + 2.0 * self.pages() + one_more + self.meanwhile(),
+            // What the list lacks is read before the write and after it; and a heartbeat may fall into the longer wait.
+            Scenario::Description => 1.0 + 2.0 * self.pages() + 3.0 * one_more + self.meanwhile(),
             Scenario::Quiet | Scenario::WatchedFolders | Scenario::GuardedGrants => self.quiet(),
             // Each takes one write.
             Scenario::AclDrift => self.quiet() + n,
@@ -144,7 +145,7 @@ mod tests {
         let change = |apps| limit(Scenario::Description, Variant::Usual, apps);
         assert_eq!((change(1), change(100)), (3.0, 3.0));
         let thinner = limit(Scenario::Description, Variant::ThinnerLists, 100);
-        assert_eq!(thinner, 4.0);
+        assert_eq!(thinner, 6.0);
         assert_eq!(change(2_000).round(), 41.0 + 4_201.0);
     }
 

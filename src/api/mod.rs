@@ -46,6 +46,17 @@ pub mod annotation {
     pub const REVISION: &str = "appofapps.dev/revision";
     /// Written on a child: sha256 of what the last apply carried.
     pub const APPLIED_DIGEST: &str = "appofapps.dev/applied-digest";
+
+    /// Whether one of the `…-requested-at` annotations asks for something that was not done yet: its value is not the one
+    /// that was handled last.
+    pub fn is_requested(
+        annotations: &std::collections::BTreeMap<String, String>,
+        key: &str,
+        handled: Option<&String>,
+    ) -> bool {
+        let asked = annotations.get(key);
+        asked.is_some() && asked != handled
+    }
 }
 
 /// Labels that the operator writes.

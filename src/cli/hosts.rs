@@ -2,6 +2,7 @@
 use clap::Args;
 
 use crate::databricks::{HostPattern, HostPolicy};
+use crate::worlds::artifact;
 
 /// Options about hosts. Each can also be given as an environment variable.
 #[derive(Clone, Debug, Default, Args)]
@@ -18,6 +19,20 @@ pub struct Hosts {
     /// Also allow plain http and loopback addresses, as far as --allowed-hosts lists them. For tests only.
     #[arg(long, env = "DAO_ALLOW_INSECURE_HOSTS")]
     allow_insecure_hosts: bool,
+}
+
+/// Where Flux artifacts may be fetched from. Can also be given as an environment variable.
+#[derive(Clone, Debug, Args)]
+pub struct ArtifactHosts {
+    /// Hosts that Flux artifacts may be fetched from, by http or https: exact ones or whole zones.
+    #[arg(
+        long,
+        env = "DAO_ARTIFACT_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST,…",
+        default_values_t = artifact::default_hosts()
+    )]
+    pub artifact_hosts: Vec<HostPattern>,
 }
 
 impl Hosts {

@@ -9,15 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::cluster;
-use super::hosts::Hosts;
-use crate::databricks::{HostPattern, Timeouts};
+use super::hosts::{ArtifactHosts, Hosts};
+use crate::databricks::Timeouts;
 use crate::engine::events::Events;
 use crate::engine::index::Index;
 use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
-use crate::worlds::artifact;
 use crate::worlds::databricks::{HubSettings, namespaces};
 
 /// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
@@ -28,15 +27,8 @@ const GRACE: Duration = Duration::from_secs(25);
 pub struct Options {
     #[command(flatten)]
     hosts: Hosts,
-    /// Hosts that Flux artifacts may be fetched from, by http or https: exact ones or whole zones.
-    #[arg(
-        long,
-        env = "DAO_ARTIFACT_HOSTS",
-        value_delimiter = ',',
-        value_name = "HOST,…",
-        default_values_t = artifact::default_hosts()
-    )]
-    pub artifact_hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    artifacts: ArtifactHosts,
     /// Address of /metrics, /readyz and /livez.
     #[arg(
         long,
@@ -123,7 +115,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             metrics: metrics.clone(),
         },
         namespace: config.default_namespace.clone(),
-        artifact_hosts: options.artifact_hosts,
+        artifact_hosts: options.artifacts.artifact_hosts,
         clock,
         events: Events::new(requests, &instance, metrics.clone()),
         metrics,

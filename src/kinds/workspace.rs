@@ -131,8 +131,9 @@ impl Managed for DatabricksWorkspace {
                 });
             }
         };
-        let asked = self.annotations().get(annotation::RECONCILE_REQUESTED_AT);
-        if asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref() {
+        let handled = memory.last_handled_reconcile_at.as_ref();
+        let key = annotation::RECONCILE_REQUESTED_AT;
+        if annotation::is_requested(self.annotations(), key, handled) {
             connection.poke();
         }
         let board = connection.board::<RemoteApp>();

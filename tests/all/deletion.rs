@@ -2,7 +2,7 @@
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Setting, running_app};
+use crate::support::{Scene, Setting, running_app, with};
 
 const APP: &str = "DatabricksApp";
 const FLEET: &str = "AppOfApps";
@@ -10,11 +10,6 @@ const WORKSPACE: &str = "DatabricksWorkspace";
 
 fn stopped_app() -> Value {
     json!({"workspaceRef": {"name": "prod"}, "lifecycle": {"state": "Stopped"}})
-}
-
-fn with(mut spec: Value, field: &str, value: Value) -> Value {
-    spec[field] = value;
-    spec
 }
 
 /// A scene with a stopped app `sales`.

@@ -9,23 +9,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::digest_key::operator;
+use crate::support::flux_definition;
 
-/// As much of Flux's own definition as a status needs.
-const DEFINITION: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: buckets.source.toolkit.fluxcd.io}
-spec:
-  group: source.toolkit.fluxcd.io
-  names: {kind: Bucket, listKind: BucketList, plural: buckets, singular: bucket}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-    subresources: {status: {}}
-";
 const OBJECT: &str = "
 apiVersion: source.toolkit.fluxcd.io/v1
 kind: Bucket
@@ -63,7 +48,9 @@ async fn each_way_of_having_no_artifact_is_told_apart() {
     let error = artifacts.look(&source).await.unwrap_err();
     assert!(matches!(error, Error::NotInstalled { .. }), "{error}");
 
-    envtest::apply(&admin, DEFINITION).await.unwrap();
+    envtest::apply(&admin, &flux_definition("Bucket", "buckets"))
+        .await
+        .unwrap();
     let error = artifacts.look(&source).await.unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 

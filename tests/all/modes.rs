@@ -3,15 +3,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, running_app};
+use crate::support::{Scene, running_app, with};
 
 const APP: &str = "DatabricksApp";
 const WORKSPACE: &str = "DatabricksWorkspace";
-
-fn with(mut spec: Value, field: &str, value: Value) -> Value {
-    spec[field] = value;
-    spec
-}
 
 async fn annotate(scene: &Scene, name: &str, key: &str, value: Value) {
     let annotations = json!({"metadata": {"annotations": {format!("appofapps.dev/{key}"): value}}});

@@ -12,26 +12,10 @@ use sha2::{Digest, Sha256};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Scene, Setting};
+use crate::support::{Scene, Setting, flux_definition};
 
 const APP: &str = "DatabricksApp";
 const FOLDER: &str = "/Workspace/Shared/watched";
-/// As much of Flux's own definition as a status needs.
-const FLUX: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: gitrepositories.source.toolkit.fluxcd.io}
-spec:
-  group: source.toolkit.fluxcd.io
-  names: {kind: GitRepository, listKind: GitRepositoryList, plural: gitrepositories, singular: gitrepository}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-    subresources: {status: {}}
-";
 
 async fn scene(test: &str) -> Option<Scene> {
     let setting = Setting {
@@ -166,7 +150,12 @@ async fn one_changed_character_deploys_once_and_equal_bytes_a_restart_or_a_new_k
     let Some(scene) = scene(test).await else {
         return;
     };
-    envtest::apply(&scene.client, FLUX).await.unwrap();
+    envtest::apply(
+        &scene.client,
+        &flux_definition("GitRepository", "gitrepositories"),
+    )
+    .await
+    .unwrap();
     let server = MockServer::start().await;
     let watched = json!({"workspace": {"path": FOLDER, "redeploy": "OnChange"}});
     scene

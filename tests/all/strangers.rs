@@ -1,7 +1,7 @@
 //! Apps of other people under our name, and two objects that declare one app.
 use serde_json::{Value, json};
 
-use crate::support::{Scene, running_app};
+use crate::support::{Scene, running_app, with};
 
 const APP: &str = "DatabricksApp";
 const REMOTE: &str = "/sim/apps/sales";
@@ -17,11 +17,6 @@ async fn with_a_strangers_app(test: &str) -> Option<Scene> {
 async fn stranger(scene: &Scene, change: Value) {
     let called = scene.sim.call("POST", REMOTE, Some(&change)).await;
     called.unwrap();
-}
-
-fn with(mut spec: Value, field: &str, value: Value) -> Value {
-    spec[field] = value;
-    spec
 }
 
 async fn remote_id(scene: &Scene) -> String {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use self::candidates::{Candidate, Candidates};
 use super::admission::{self, Admission};
-use super::hosts::Hosts;
+use super::hosts::{ArtifactHosts, Hosts};
 use super::input::{self, Files, Input};
 use super::output::{self, Output};
 use super::remote::{self, Looked, Remote};
@@ -32,7 +32,6 @@ use crate::kinds::app::model::{Foreseen, foresee};
 use crate::kinds::app::plan::Inputs;
 use crate::kinds::app::spec::PendingChange;
 use crate::telemetry::Clock;
-use crate::worlds::artifact;
 use crate::worlds::keyed::{DigestKey, KEY_SECRET};
 
 /// Apps looked at at a time; the workspace's own limits hold as well.
@@ -50,15 +49,8 @@ pub struct Options {
     namespace: Option<String>,
     #[command(flatten)]
     hosts: Hosts,
-    /// Hosts that Flux artifacts may be fetched from, as the operator's own option says.
-    #[arg(
-        long,
-        env = "DAO_ARTIFACT_HOSTS",
-        value_delimiter = ',',
-        value_name = "HOST,…",
-        default_values_t = artifact::default_hosts()
-    )]
-    artifact_hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    artifacts: ArtifactHosts,
     /// Namespace that the operator runs in: its key tells whether a Secret's value changed.
     #[arg(
         long,
@@ -178,7 +170,7 @@ async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
         &remote,
         &apps,
         &options.operator_namespace,
-        options.artifact_hosts,
+        options.artifacts.artifact_hosts,
     );
     let applied = applied(&apps, live);
     let looked = remote

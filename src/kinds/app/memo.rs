@@ -9,13 +9,12 @@ use serde_json::Value;
 use super::acl::Acl;
 use super::guard::Place;
 use super::looks::Looks;
-use super::observe::Watch;
+use super::observe::{Waiting, Watch};
 use super::plan::{Refusals, Refused, SourceState};
 use crate::api::status::Reason;
 use crate::engine::plan::{Fate, SLOW};
 use crate::telemetry::Clock;
 use crate::worlds::databricks::Snapshot;
-use crate::worlds::files::SourceFiles;
 
 /// Refusals in a row that may still be a matter of timing.
 const TRIES: u32 = 3;
@@ -36,8 +35,8 @@ pub struct Memo {
     pub guards: Looks<Place, Granted>,
     /// Folders that are watched, by path.
     pub folders: Looks<String, Watch>,
-    /// Files of Flux artifacts that are not uploaded yet, with the artifact's digest, by source.
-    pub artifacts: Looks<String, (String, SourceFiles)>,
+    /// Files of Flux artifacts that are not uploaded yet, by source.
+    pub artifacts: Looks<String, Waiting>,
 }
 
 /// The id that an object's grants go by, and the answer of the look at them; `None`: the operator may not look.

@@ -514,7 +514,7 @@ fn a_crash_of_new_code_goes_back_to_the_commit_that_ran_until_the_spec_changes()
     let mut bench = Bench::empty(&good);
     bench.settle(&good, Wish::Live).unwrap();
     bench.model.app.as_mut().unwrap().app_state = "RUNNING".into();
-    bench.seen.whole = true;
+    bench.seen.shown = super::plan::Shown::Now;
     bench.act(&good, Wish::Live);
     assert!(
         bench

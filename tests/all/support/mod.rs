@@ -546,6 +546,34 @@ impl std::ops::Deref for Scene {
     }
 }
 
+/// As much of Flux's own definition of a source as a status needs.
+pub fn flux_definition(kind: &str, plural: &str) -> String {
+    let singular = kind.to_lowercase();
+    format!(
+        "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {plural}.source.toolkit.fluxcd.io}}
+spec:
+  group: source.toolkit.fluxcd.io
+  names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+    subresources: {{status: {{}}}}
+"
+    )
+}
+
+/// The spec with that field.
+pub fn with(mut spec: Value, field: &str, value: Value) -> Value {
+    spec[field] = value;
+    spec
+}
+
 /// A running app with grants, a deployment and everything that a spec usually holds.
 pub fn running_app() -> Value {
     json!({

@@ -155,10 +155,8 @@ pub(super) async fn resources(app: &DatabricksApp, world: &World, seen: &mut Obs
             guard: guard.clone(),
             id,
         };
-        let refused = seen
-            .refused
-            .get("restore")
-            .is_some_and(|r| r.digest == restore(String::new()).digest());
+        let digest = restore(String::new()).digest();
+        let refused = seen.refused.find("restore", &digest).is_some();
         if older && (stale || (!held(&slot) && !refused)) {
             let sent = Instant::now();
             match look(world, &guard).await {

@@ -194,10 +194,10 @@ async fn artifact(
         *slot = None;
         return Ok((known.content.clone(), None));
     }
-    if let Some((_, (digest, files))) = &*slot
-        && *digest == artifact.digest
+    if let Some((_, waiting)) = &*slot
+        && waiting.artifact == artifact.digest
     {
-        return Ok((files.digest(), Some(files.clone())));
+        return Ok((waiting.content.clone(), Some(waiting.files.clone())));
     }
     let files = world
         .cluster
@@ -205,8 +205,14 @@ async fn artifact(
         .fetch(&artifact)
         .await
         .map_err(|e| artifact_trouble(&e))?;
-    *slot = Some((Instant::now(), (artifact.digest, files.clone())));
-    Ok((files.digest(), Some(files)))
+    let content = files.digest();
+    let waiting = Waiting {
+        artifact: artifact.digest,
+        content: content.clone(),
+        files: files.clone(),
+    };
+    *slot = Some((Instant::now(), waiting));
+    Ok((content, Some(files)))
 }
 
 fn artifact_trouble(error: &artifact::Error) -> Trouble {
@@ -307,6 +313,15 @@ async fn watched(
             ))
         }
     }
+}
+
+/// Files of an artifact that are not uploaded yet.
+pub struct Waiting {
+    /// Digest of the artifact.
+    artifact: String,
+    /// Digest of the files.
+    content: String,
+    files: SourceFiles,
 }
 
 /// A folder as it was looked at last.

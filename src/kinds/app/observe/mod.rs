@@ -3,7 +3,7 @@
 pub(super) mod access;
 mod code;
 
-pub use code::Watch;
+pub use code::{Waiting, Watch};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use super::World;
 use super::claim::winner;
 use super::fields;
 use super::plan::{
-    self, Claim, Inputs, Observed, SourceState, Step, UpdateOutcome, needs_confirmation, ownership,
-    plan,
+    self, Claim, Inputs, Observed, Shown, SourceState, Step, UpdateOutcome, needs_confirmation,
+    ownership, plan,
 };
 use super::spec::{AppMemory, DatabricksApp, RecordedDeployment, Rollback};
 use super::wire::{self, RemoteApp};
@@ -42,8 +42,9 @@ pub struct Asked {
 
 /// Whether the annotation asks for a look that was not made yet.
 pub(super) fn look_requested(app: &DatabricksApp, memory: &AppMemory) -> bool {
-    let asked = app.annotations().get(annotation::RECONCILE_REQUESTED_AT);
-    asked.is_some() && asked != memory.last_handled_reconcile_at.as_ref()
+    let handled = memory.last_handled_reconcile_at.as_ref();
+    let key = annotation::RECONCILE_REQUESTED_AT;
+    annotation::is_requested(app.annotations(), key, handled)
 }
 
 pub(super) async fn observe(
@@ -86,13 +87,17 @@ pub(super) async fn observe(
     seen.claim = claim(app, world, row.as_ref());
     seen.full = full(app, world);
     seen.app = Seen::Looked(row);
+    seen.shown = match source {
+        Source::List => Shown::List,
+        Source::Live => Shown::Earlier,
+    };
     seen.refused = world.memo.refusals(name, clock);
     let time = (clock.now(), clock.scale());
     if wish == Wish::Deleting && seen.remote().is_none() {
         world.memo.forget(name);
     }
     if wish == Wish::Live {
-        thin_fields(app, world, &mut seen, source).await?;
+        thin_fields(app, world, &mut seen).await?;
         code::material(app, memory, world, &mut seen).await;
     }
     // What a list leaves out may be older than our own last write.
@@ -104,9 +109,7 @@ pub(super) async fn observe(
             .all(|field| *field == wire::APP_STATUS);
     let unconfirmed = |seen: &Observed| {
         let inputs = inputs(seen, memory, time, wish);
-        source == Source::List
-            && !seen.whole
-            && needs_confirmation(app, &inputs, &plan(app, &inputs), changed)
+        seen.shown == Shown::List && needs_confirmation(app, &inputs, &plan(app, &inputs), changed)
     };
     if unconfirmed(&seen) {
         whole(world, name, &mut seen).await?;
@@ -116,8 +119,8 @@ pub(super) async fn observe(
         access::resources(app, world, &mut seen).await;
         // A look that failed leaves the other lanes as they are.
         let looks = [
-            update(app, memory, world, &mut seen, source).await,
-            deployment(app, memory, world, &mut seen, source).await,
+            update(app, memory, world, &mut seen).await,
+            deployment(app, memory, world, &mut seen).await,
             source_path(app, world, memory, &mut seen).await,
         ];
         let failed = looks.into_iter().filter_map(Result::err);
@@ -138,7 +141,7 @@ pub(super) async fn observe(
 /// Reads the app by a GET in place of what a list shows.
 async fn whole(world: &World, name: &str, seen: &mut Observed) -> Result<(), Trouble> {
     seen.app = Seen::Looked(look_live(world, name).await?);
-    seen.whole = true;
+    seen.shown = Shown::Now;
     Ok(())
 }
 
@@ -176,12 +179,11 @@ async fn thin_fields(
     app: &DatabricksApp,
     world: &World,
     seen: &mut Observed,
-    source: Source,
 ) -> Result<(), Trouble> {
     let running = seen
         .remote()
         .is_some_and(|r| r.compute_state == "ACTIVE" && !r.deploying());
-    if !running || source == Source::Live || world.board.lacking().is_empty() {
+    if !running || seen.shown != Shown::List || world.board.lacking().is_empty() {
         return Ok(());
     }
     let (name, clock) = (app.remote_name(), world.connection.clock());
@@ -240,16 +242,10 @@ fn claim(app: &DatabricksApp, world: &World, row: Option<&RemoteApp>) -> Claim {
 }
 
 fn is_ours(app: &DatabricksApp, memory: &AppMemory, seen: &Observed) -> bool {
-    let inputs = Inputs {
-        seen,
-        memory,
-        at: jiff::Timestamp::UNIX_EPOCH,
-        scale: 1,
-        wish: Wish::Live,
-    };
     seen.claim == Claim::Ours
         && seen.remote().is_some_and(|remote| {
-            remote.compute_state != "DELETING" && ownership(app, &inputs, remote).is_ok()
+            remote.compute_state != "DELETING"
+                && ownership(app, memory, &seen.identity, remote).is_ok()
         })
 }
 
@@ -314,7 +310,6 @@ async fn update(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
-    source: Source,
 ) -> Result<(), Trouble> {
     let Some(attempt) = &memory.update else {
         return Ok(());
@@ -333,7 +328,7 @@ async fn update(
     let mut fields = differing(seen);
     // What lists leave out is still as the GET before the change showed it.
     let left_out = fields.keys().any(|field| world.board.leaves_out(field));
-    if source == Source::List && !seen.whole && left_out {
+    if seen.shown == Shown::List && left_out {
         whole(world, name, seen).await?;
         fields = differing(seen);
     }
@@ -375,7 +370,6 @@ async fn deployment(
     memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
-    source: Source,
 ) -> Result<(), Trouble> {
     let Some(known) = &memory.deployment else {
         return Ok(());
@@ -387,10 +381,7 @@ async fn deployment(
     // A list may leave deployments out altogether. A GET of the app shows the field and counts from then on, where a GET
     // of the deployment would be needed at every pass.
     let shows_none = seen.remote().is_some_and(|remote| remote.active.is_none());
-    if source == Source::List
-        && !seen.whole
-        && (shows_none || world.board.leaves_out("active_deployment"))
-    {
+    if seen.shown == Shown::List && (shows_none || world.board.leaves_out("active_deployment")) {
         whole(world, name, seen).await?;
         if !hides(app, known, seen) {
             return Ok(());
@@ -421,7 +412,8 @@ fn hides(app: &DatabricksApp, known: &RecordedDeployment, seen: &Observed) -> bo
     !ended
         && remote.compute_state == "ACTIVE"
         && seen.code().map(|code| code.digest(app)).as_ref() == Some(&known.digest)
-        && !shown.any(|d| d.id == known.id || d.in_progress())
+        && !remote.deploying()
+        && !shown.any(|d| d.id == known.id)
 }
 
 /// Whether the source path exists, once a deployment from it failed or was refused.

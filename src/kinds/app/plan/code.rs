@@ -404,6 +404,7 @@ pub fn digest_of(
 
 /// Of an app that is not ours yet nothing was asked: what an object carries when it is first seen counts as handled.
 pub fn requested_redeploy(app: &DatabricksApp, memory: &AppMemory) -> bool {
-    let asked = app.annotations().get(annotation::REDEPLOY_REQUESTED_AT);
-    memory.app.is_some() && asked.is_some() && asked != memory.last_handled_redeploy_at.as_ref()
+    let handled = memory.last_handled_redeploy_at.as_ref();
+    let key = annotation::REDEPLOY_REQUESTED_AT;
+    memory.app.is_some() && annotation::is_requested(app.annotations(), key, handled)
 }

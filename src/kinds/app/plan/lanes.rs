@@ -10,7 +10,6 @@ use super::{
 };
 use crate::api::annotation;
 use crate::api::status::Reason;
-use crate::engine::managed::Step as _;
 use crate::engine::plan::{Fate, Plan, Refusal, SLOW, Seen};
 use kube::ResourceExt;
 
@@ -93,11 +92,10 @@ pub(super) fn settings(
     if fields.is_empty() {
         return None;
     }
-    let step = Step::Update { fields };
+    let plan = unless_refused(Step::Update { fields }, inputs);
     // What failed is not waited for; another wish is sent at once.
-    let refused = inputs.seen.refused.find(step.verb(), &step.digest());
-    if refused.is_some() {
-        return Some(unless_refused(step, inputs));
+    if plan.steps.is_empty() {
+        return Some(plan);
     }
     let waiting = || Plan::wait(Reason::Updating, "settings are being changed", SHORT_POLL);
     // The outcome of one change is read before the next is sent.
@@ -109,7 +107,7 @@ pub(super) fn settings(
     if transient(remote) {
         return Some(wait_for_compute(remote));
     }
-    Some(unless_refused(step, inputs))
+    Some(plan)
 }
 
 pub(super) fn run_state(
@@ -148,11 +146,10 @@ pub(super) fn run_state(
 
 /// An annotation asks for a restart that was not made yet.
 fn restart_asked(app: &DatabricksApp, inputs: &Inputs<'_>) -> bool {
-    let asked = app.annotations().get(annotation::RESTART_REQUESTED_AT);
+    let handled = inputs.memory.last_handled_restart_at.as_ref();
+    let key = annotation::RESTART_REQUESTED_AT;
     // What an object carries when it is first seen counts as handled.
-    inputs.memory.app.is_some()
-        && asked.is_some()
-        && asked != inputs.memory.last_handled_restart_at.as_ref()
+    inputs.memory.app.is_some() && annotation::is_requested(app.annotations(), key, handled)
 }
 
 fn restart_wanted(app: &DatabricksApp, inputs: &Inputs<'_>, remote: &RemoteApp) -> bool {

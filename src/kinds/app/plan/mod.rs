@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::acl::Acl;
 use super::code::Code;
 use super::guard;
-use super::spec::{DatabricksApp, InFlightStep, RunState};
+use super::spec::{AppMemory, DatabricksApp, InFlightStep, RunState};
 use super::wire::{self, RemoteApp, RemoteDeployment};
 use crate::api::annotation;
 use crate::api::management::{Adopt, Deletion};
@@ -25,7 +25,7 @@ use crate::engine::managed::{self, Step as _};
 use crate::engine::plan::{Fate, Plan, Refusal, SLOW, Seen, Wait, Wish};
 use crate::telemetry::Clock;
 
-pub use code::{digest_of, given_up, requested_redeploy, vanished};
+pub use code::{digest_of, requested_redeploy};
 pub use lanes::restart_due;
 pub use step::{Step, update_digest};
 
@@ -69,8 +69,8 @@ pub struct Observed {
     pub refused: Refusals,
     /// Principals of our grants that do not exist, as keys of an [`Acl`].
     pub unknown: BTreeSet<String>,
-    /// The app was read whole in this pass, by a GET.
-    pub whole: bool,
+    /// How the app was read.
+    pub shown: Shown,
     /// The look was a live one, as an annotation asked for.
     pub forced: bool,
     /// Looks at single aspects that failed; the others stand.
@@ -95,7 +95,7 @@ impl Observed {
             full: None,
             refused: Refusals::default(),
             unknown: BTreeSet::new(),
-            whole: false,
+            shown: Shown::List,
             forced: false,
             asides: Vec::new(),
         }
@@ -115,6 +115,17 @@ impl Observed {
     pub fn due_in(&mut self, service: Duration) {
         self.due = Some(self.due.map_or(service, |due| due.min(service)));
     }
+}
+
+/// How a row became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// By a list, which may lag or leave fields out.
+    List,
+    /// By a GET or the answer to a write, before this pass.
+    Earlier,
+    /// By a GET of this pass.
+    Now,
 }
 
 /// A source path that a deployment failed for.
@@ -280,7 +291,7 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
         );
         return Plan::wait(Reason::WaitingForName, message, POLL);
     }
-    if let Err(refusal) = ownership(app, inputs, remote) {
+    if let Err(refusal) = ownership(app, inputs.memory, &inputs.seen.identity, remote) {
         return Plan::refuse(refusal);
     }
     let settings = lanes::settings(app, inputs, remote).unwrap_or_default();
@@ -359,13 +370,14 @@ fn starts_at_creation(app: &DatabricksApp) -> bool {
 /// Whether the app that exists under our name is this object's.
 pub fn ownership(
     app: &DatabricksApp,
-    inputs: &Inputs<'_>,
+    memory: &AppMemory,
+    identity: &str,
     remote: &RemoteApp,
 ) -> Result<(), Refusal> {
     let adopt = app.management().adopt;
-    match &inputs.memory.app {
+    match &memory.app {
         Some(recorded) if recorded.id == remote.id => Ok(()),
-        _ if created_by_us(inputs, remote) => Ok(()),
+        _ if created_by_us(memory, identity, remote) => Ok(()),
         Some(recorded) if adopt != Adopt::Always => Err(stalled(
             Reason::RemoteReplaced,
             format!(
@@ -385,10 +397,10 @@ pub fn ownership(
 }
 
 /// A creation was under way when the answer or the operator got lost, the app was absent then, and it is ours by name now.
-fn created_by_us(inputs: &Inputs<'_>, remote: &RemoteApp) -> bool {
-    let creating = inputs.memory.in_flight.as_ref();
+fn created_by_us(memory: &AppMemory, identity: &str, remote: &RemoteApp) -> bool {
+    let creating = memory.in_flight.as_ref();
     creating.is_some_and(|f| f.step == InFlightStep::Create)
-        && remote.creator.eq_ignore_ascii_case(&inputs.seen.identity)
+        && remote.creator.eq_ignore_ascii_case(identity)
 }
 
 fn teardown(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) -> Plan<Step> {
@@ -396,7 +408,8 @@ fn teardown(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>
         return sweep_all(app, inputs);
     };
     let recorded = inputs.memory.app.as_ref();
-    let ours = recorded.is_some_and(|r| r.id == remote.id) || created_by_us(inputs, remote);
+    let ours = recorded.is_some_and(|r| r.id == remote.id)
+        || created_by_us(inputs.memory, &inputs.seen.identity, remote);
     if !ours {
         // Somebody else's app under our name: let go.
         return Plan::default();

@@ -3,6 +3,7 @@ mod aspects;
 mod notes;
 mod remember;
 
+use super::fields::Setting;
 use super::model;
 use super::plan::{Inputs, Step, ownership};
 use super::spec::{AppDetails, AppMemory, DatabricksApp, Drift, RunState};
@@ -58,7 +59,7 @@ fn details(
         };
         let requested = remote
             .settings
-            .get("user_api_scopes")
+            .get(Setting::SCOPES)
             .and_then(|s| s.as_array());
         let requested = requested.into_iter().flatten().filter_map(|s| s.as_str());
         details.requested_scopes = cut_all(requested.collect());
@@ -97,16 +98,10 @@ fn details(
 /// The app as this pass saw it, if it is this object's.
 fn ours<'a>(app: &DatabricksApp, outcome: &Outcome<'a, DatabricksApp>) -> Option<&'a RemoteApp> {
     let seen = outcome.seen?;
-    let inputs = Inputs {
-        seen,
-        memory: outcome.memory,
-        at: outcome.at,
-        scale: outcome.scale,
-        wish: outcome.wish,
-    };
+    let (memory, identity) = (outcome.memory, &seen.identity);
     let claimed = seen.claim == super::plan::Claim::Ours;
     seen.remote()
-        .filter(|remote| claimed && ownership(app, &inputs, remote).is_ok())
+        .filter(|remote| claimed && ownership(app, memory, identity, remote).is_ok())
 }
 
 fn verdict(
@@ -180,8 +175,8 @@ fn verdict(
     if !refusals.is_empty() {
         return Verdict::Keep;
     }
-    let undone = |step: &&Step| !matches!(step, Step::Restore { .. } | Step::Sweep { .. });
-    if outcome.plan.steps.iter().any(|step| undone(&step)) {
+    let mut steps = outcome.plan.steps.iter();
+    if steps.any(|s| !matches!(s, Step::Restore { .. } | Step::Sweep { .. })) {
         // Held: what would be done is not done.
         return if outcome.held {
             Verdict::Keep

@@ -1,7 +1,7 @@
 //! What is worth an event: drift that was put right, and what people would miss. Pure.
 use super::super::acl;
 use super::super::act::Effect;
-use super::super::fields;
+use super::super::fields::{self, Setting};
 use super::super::plan::{Step, requested_redeploy};
 use super::super::spec::{AppMemory, DatabricksApp, InFlightStep};
 use super::super::wire::RemoteApp;
@@ -160,7 +160,7 @@ fn done(outcome: &Pass<'_>, step: &Step, effect: &Effect) -> Option<Note> {
                 "the app's service principal had lost {stripped}, probably to another tool that replaces the permissions there; it was put back"
             ),
         ),
-        (Step::Update { fields }, _) if fields.contains_key("user_api_scopes") => Note::normal(
+        (Step::Update { fields }, _) if fields.contains_key(Setting::SCOPES) => Note::normal(
             "ConsentRequired",
             "update userAuthorization.scopes",
             "the scopes changed: users will be asked to consent again",

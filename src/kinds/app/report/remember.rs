@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::super::act::Effect;
 use super::super::code::{Code, Origin};
 use super::super::fields;
-use super::super::plan::{Step, digest_of};
+use super::super::plan::{Shown, Step, digest_of};
 use super::super::spec::{
     AppMemory, DatabricksApp, GoodDeployment, InFlight, InFlightStep, RecordedApp,
     RecordedDeployment, RecordedPrincipal, RecordedSource, Rollback, RolledBack, RunState,
@@ -225,7 +225,7 @@ fn sources(app: &DatabricksApp, outcome: &Pass<'_>, code: &Code, memory: &mut Ap
     let newest = remote
         .and_then(RemoteApp::newest)
         .filter(|n| n.id == deployment.id);
-    let whole = outcome.seen.is_some_and(|s| s.whole);
+    let whole = outcome.seen.is_some_and(|s| s.shown == Shown::Now);
     let runs = whole && remote.is_some_and(|r| r.app_state == "RUNNING");
     // A process that is going to end has run, too.
     let since = deployment.since.parse().unwrap_or(outcome.at);

@@ -34,6 +34,12 @@ pub mod annotation {
     pub const PAUSED: &str = "appofapps.dev/paused";
     /// Quotes the digest of the prune that a parent reports, to let it happen.
     pub const CONFIRM_PRUNE: &str = "appofapps.dev/confirm-prune";
+    /// On a parent, a time later than the rejection: release what was rolled back once more.
+    pub const RESUME_ROLLOUT: &str = "appofapps.dev/resume-rollout";
+    /// On a parent, the digest of a rollout: give every child that it changed its last good spec back.
+    pub const ABORT_ROLLOUT: &str = "appofapps.dev/abort-rollout";
+    /// On a child, `"true"`: it leaves its parent, which never writes or deletes it again.
+    pub const DETACH: &str = "appofapps.dev/detach";
     /// Quotes the object's uid: give up on a remote side that cannot be reached any more.
     pub const FORCE_DELETE: &str = "appofapps.dev/force-delete";
     /// Where GitOps tools write the Git revision of what they applied; only read, for the audit record.
@@ -44,6 +50,18 @@ pub mod annotation {
     ];
     /// Written on a child: sha256 of its rendered metadata and spec.
     pub const REVISION: &str = "appofapps.dev/revision";
+    /// Written on a child: when it got its revision, RFC 3339.
+    pub const REVISION_SET_AT: &str = "appofapps.dev/revision-set-at";
+    /// Written on a child: the rollout that released its revision.
+    pub const ROLLOUT: &str = "appofapps.dev/rollout";
+    /// Written on a child: labels, annotations and spec of its revision, as JSON.
+    pub const APPLIED: &str = "appofapps.dev/applied";
+    /// Written on a child: the last of these that passed its gate.
+    pub const LAST_GOOD: &str = "appofapps.dev/last-good";
+    /// Written on a child that was rolled back: the revision it could not run.
+    pub const REJECTED: &str = "appofapps.dev/rejected";
+    /// Written on a child that was rolled back: when, RFC 3339.
+    pub const REJECTED_AT: &str = "appofapps.dev/rejected-at";
     /// Written on a child: sha256 of what the last apply carried.
     pub const APPLIED_DIGEST: &str = "appofapps.dev/applied-digest";
 
@@ -63,6 +81,8 @@ pub mod annotation {
 pub mod label {
     /// On a child: the name of the `AppOfApps` that generates it.
     pub const PARENT: &str = "appofapps.dev/parent";
+    /// On a ConfigMap that an `AppOfApps` may take elements from.
+    pub const GENERATOR: &str = "appofapps.dev/generator";
 }
 
 /// Removes what schemars adds for `Option` (`nullable: true`, a `null` among the values of an enum) from a CRD's schema:

@@ -40,6 +40,9 @@ pub struct ChildView {
     pub annotations: BTreeMap<String, String>,
     pub spec: Value,
     pub conditions: Vec<Condition>,
+    /// Digest of the inputs that the child asks for, and of those that run; both `None` where nothing is deployed.
+    pub desired_digest: Option<String>,
+    pub digest: Option<String>,
     /// State of the child's remote side, as the service writes it.
     pub compute_state: Option<String>,
 }

@@ -11,7 +11,7 @@ use super::output::{self, Output};
 use super::{PROBLEMS, count};
 use crate::api::annotation;
 use crate::api::app_of_apps::AppOfApps;
-use crate::fleet::{self, ElementError, Parent};
+use crate::fleet::{self, ElementError, GeneratorInputs, Parent};
 
 /// Options of `render`.
 #[derive(Debug, Args)]
@@ -119,7 +119,7 @@ pub fn render(parent: &AppOfApps) -> Rendered {
         namespace: parent.namespace().unwrap_or_default(),
         uid: parent.uid().unwrap_or_default(),
     };
-    let generated = fleet::generate(&parent.spec, &me);
+    let generated = fleet::generate(&parent.spec, &GeneratorInputs::default(), &me);
     let children = generated.children.values().map(|child| {
         let mut payload = fleet::payload(child, &me);
         if let Some(metadata) = payload["metadata"].as_object_mut() {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
-use super::Parent;
 use super::json::{merge, without_nulls};
 use super::metadata::{is_label_value, is_name, refused_key};
 use super::template::Filler;
+use super::{GeneratorInputs, Parent};
 use crate::api::app_of_apps::{AppOfAppsSpec, Template};
 use crate::api::digest;
 
@@ -19,6 +21,10 @@ const CHILD_BYTES: usize = 256 << 10;
 pub struct Child {
     pub kind: &'static str,
     pub name: String,
+    /// 0 to 99
+    pub wave: u32,
+    /// Sorted, without repetition
+    pub depends_on: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     /// Over the defaults, without nulls; an object
@@ -30,7 +36,7 @@ pub struct Child {
 /// What a spec asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Generated {
-    pub children: BTreeMap<String, Child>,
+    pub children: BTreeMap<String, Arc<Child>>,
     /// Where each child comes from, by its name: `apps[1]`
     pub sources: BTreeMap<String, String>,
     /// In the order of the spec
@@ -96,7 +102,7 @@ struct Candidate {
 }
 
 /// The children of `spec`.
-pub fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
+pub fn generate(spec: &AppOfAppsSpec, _: &GeneratorInputs, parent: &Parent) -> Generated {
     let defaults = Value::Object(spec.defaults.clone().unwrap_or_default());
     let mut candidates = Vec::new();
     let mut generated = Generated::default();
@@ -203,7 +209,9 @@ fn collect(candidates: Vec<Candidate>, parent: &Parent) -> Generated {
             (Some(_), None, Ok(child)) => {
                 let source = candidate.element.clone();
                 generated.sources.insert(child.name.clone(), source);
-                generated.children.insert(child.name.clone(), child.clone());
+                generated
+                    .children
+                    .insert(child.name.clone(), Arc::new(child.clone()));
             }
             (name, None, Err(fault)) => {
                 match name {
@@ -350,6 +358,8 @@ fn child(
     Ok(Child {
         kind,
         name: name.to_owned(),
+        wave: 0,
+        depends_on: Vec::new(),
         labels,
         annotations,
         revision: digest::of(&rendered),

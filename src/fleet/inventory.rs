@@ -1,6 +1,7 @@
 //! What exists against what is asked for, and the payload that makes one of the other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -15,8 +16,8 @@ use crate::api::{API_VERSION, annotation, label};
 /// What has to change, in the order of names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changes {
-    pub create: Vec<Child>,
-    pub update: Vec<Child>,
+    pub create: Vec<Arc<Child>>,
+    pub update: Vec<Arc<Child>>,
     /// Asked for, but still going from an earlier wish; created anew once gone
     pub terminating: Vec<String>,
     pub foreign: Vec<Refusal>,

@@ -7,7 +7,8 @@ use serde_json::Map;
 
 use super::*;
 use crate::api::app_of_apps::{AppOfAppsSpec, FleetSummary};
-use crate::fleet::generate::{ErrorReason, generate};
+use crate::fleet::GeneratorInputs;
+use crate::fleet::generate::ErrorReason;
 use crate::fleet::prune::{Verdict, status};
 use crate::fleet::summary::summary;
 
@@ -17,6 +18,10 @@ fn parent() -> Parent {
         namespace: "default".to_owned(),
         uid: "parent-uid".to_owned(),
     }
+}
+
+fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
+    crate::fleet::generate(spec, &GeneratorInputs::default(), parent)
 }
 
 fn spec(value: Value) -> AppOfAppsSpec {
@@ -60,6 +65,8 @@ fn live(child: &Child) -> ChildView {
         annotations: texts(&body["metadata"]["annotations"]),
         spec: body["spec"].clone(),
         conditions: Vec::new(),
+        desired_digest: None,
+        digest: None,
         compute_state: None,
     }
 }
@@ -68,7 +75,7 @@ fn all_live(spec: &AppOfAppsSpec) -> Vec<ChildView> {
     generate(spec, &parent())
         .children
         .values()
-        .map(live)
+        .map(|child| live(child))
         .collect()
 }
 
@@ -82,7 +89,7 @@ fn changes(spec: &AppOfAppsSpec, existing: &[ChildView], confirm: Option<&str>) 
     )
 }
 
-fn names(children: &[Child]) -> Vec<&str> {
+fn names(children: &[Arc<Child>]) -> Vec<&str> {
     children.iter().map(|child| child.name.as_str()).collect()
 }
 

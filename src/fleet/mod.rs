@@ -4,6 +4,7 @@
 //! Specs of children are JSON here: which fields a child has is judged by its own CRD, when it is written.
 
 mod generate;
+mod inputs;
 mod inventory;
 mod json;
 mod metadata;
@@ -12,6 +13,7 @@ mod summary;
 mod template;
 
 pub use generate::{Child, ElementError, ErrorReason, Generated, generate};
+pub use inputs::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
 pub use inventory::{Changes, Refusal, diff, is_ours, payload};
 pub use prune::{Candidate, Prune, Verdict, status as prune_status};
 pub use summary::summary;

@@ -22,7 +22,7 @@ use crate::engine::fold::Verdict;
 use crate::engine::index::Ref;
 use crate::engine::managed::{self, Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Refusal, Wish};
-use crate::fleet::{self, Changes, Generated, Parent};
+use crate::fleet::{self, Changes, Generated, GeneratorInputs, Parent};
 use crate::worlds::cluster::{Cluster, view};
 
 /// Children written in one pass; the next pass goes on at once.
@@ -172,7 +172,7 @@ impl Managed for AppOfApps {
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
-        let generated = fleet::generate(&self.spec, &parent);
+        let generated = fleet::generate(&self.spec, &GeneratorInputs::default(), &parent);
         let confirm = self.annotations().get(annotation::CONFIRM_PRUNE);
         let limit = self.spec.max_deletions();
         let changes = fleet::diff(
@@ -236,6 +236,7 @@ impl Managed for AppOfApps {
                 summary: Some(seen.summary.clone()),
                 prune: fleet::prune_status(&seen.changes.prune),
                 failing: failing(seen),
+                ..FleetStatus::default()
             };
             aspects = facts(seen, outcome.plan);
         }
@@ -253,11 +254,11 @@ impl Managed for AppOfApps {
 
 fn live(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let me = parent.parent();
-    let write = |child: &fleet::Child| {
+    let write = |child: &Arc<fleet::Child>| {
         let payload = fleet::payload(child, &me);
         (child.name.clone(), child.revision.clone(), payload)
     };
-    let accepted = |child: &&fleet::Child| {
+    let accepted = |child: &&Arc<fleet::Child>| {
         seen.refused
             .get(&child.name)
             .is_none_or(|(revision, _)| *revision != child.revision)

@@ -262,6 +262,7 @@ pub fn view(object: &Value) -> ChildView {
         map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
             .collect()
     };
+    let digest = |key: &str| Some(status["deployment"][key].as_str()?.to_owned());
     let owners: Vec<Owner> = meta["ownerReferences"]
         .as_array()
         .into_iter()
@@ -290,6 +291,8 @@ pub fn view(object: &Value) -> ChildView {
         annotations: texts(&meta["annotations"]),
         spec: object["spec"].clone(),
         conditions: serde_json::from_value(status["conditions"].clone()).unwrap_or_default(),
+        desired_digest: digest("desiredDigest"),
+        digest: digest("digest"),
         compute_state: status["app"]["computeState"].as_str().map(str::to_owned),
     }
 }

@@ -6,7 +6,22 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::status::Status;
+mod generators;
+mod status;
+mod strategy;
+
+pub use generators::{
+    ConfigMapsGenerator, Generator, Leaf, LeafGenerator, ListGenerator, MatrixGenerator,
+    MergeGenerator, Operator, Requirement, Selector, WorkspacesGenerator,
+};
+pub use status::{
+    AppOfAppsStatus, FailingChild, FleetMemory, FleetStatus, FleetSummary, Preview, PruneStatus,
+    RolloutStatus,
+};
+pub use strategy::{
+    AppsSync, DeletionOrder, FleetMode, IgnoredDifference, OnDeletion, OnFailure, PruneSettings,
+    RollingSync, RolloutStep, Strategy, StrategyType, SyncPolicy, Templating, UnpinnedSources,
+};
 
 /// Generates DatabricksApps in its own namespace: from a list and a template, or written out one by one. Children that
 /// leave the list are deleted, within a budget.
@@ -51,35 +66,29 @@ pub struct AppOfAppsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub defaults: Option<Map<String, Value>>,
-    /// What happens to the children when this object goes.
+    /// What is written and deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_policy: Option<SyncPolicy>,
     /// How many children may be deleted without asking. Default: a fifth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<PruneSettings>,
+    /// In which order, and how fast, changes reach the children. Default: all at once, but for waves and `dependsOn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// Fields that are set when a child is created; afterwards the live value is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub ignore_child_differences: Option<Vec<IgnoredDifference>>,
+    /// Whether children are written. Default `Manage`; `Plan` only shows in `status.preview` what would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FleetMode>,
+    /// Other delimiters than `{{` and `}}` in the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templating: Option<Templating>,
     /// Writes and deletes no child while true; the children themselves go on. Deletion of this object is not held.
     /// Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-}
-
-/// One source of elements.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.list)").message("a generator takes exactly one of: list"))]
-pub struct Generator {
-    /// Elements written in place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub list: Option<ListGenerator>,
-}
-
-/// Elements written in place.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ListGenerator {
-    /// One child each. The members of an element are the variables of the template: `{team: sales}` fills `{{ team }}`.
-    #[schemars(schema_with = "elements")]
-    pub elements: Vec<Map<String, Value>>,
 }
 
 /// What each element becomes. Strings may hold `{{ … }}`; a string that is nothing but one `{{ … }}` takes over the
@@ -90,6 +99,15 @@ pub struct Template {
     /// Kind of the children. Default `DatabricksApp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ChildKind>,
+    /// Wave of the child, 0 to 99, e.g. `{{ wave }}`. Default 0. A child is written when all children of lower waves have
+    /// passed their gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub wave: Option<String>,
+    /// Names of other children of this parent that have to pass their gates first, e.g. `{{ team }}-api`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 512)))]
+    pub depends_on: Vec<String>,
     /// Name, labels and annotations of the child.
     pub metadata: TemplateMetadata,
     /// A DatabricksApp spec. Keys of objects are taken as they are, only values are filled.
@@ -138,45 +156,44 @@ pub struct WrittenApp {
     /// Name of the DatabricksApp. A changed name is another child.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Wave of the child. Default 0. It is written when all children of lower waves have passed their gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 99))]
+    pub wave: Option<i32>,
+    /// Names of other children of this parent that have to pass their gates first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
+    pub depends_on: Vec<String>,
+    /// Labels of the child. Keys of `appofapps.dev`, Argo CD, Flux and Helm are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "string_map")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the child. Keys of `appofapps.dev`, Argo CD, Flux and Helm are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "string_map")]
+    pub annotations: BTreeMap<String, String>,
     /// Its spec, over `defaults`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "any_object")]
     pub spec: Map<String, Value>,
 }
 
-/// What happens to the children when their parent goes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SyncPolicy {
-    /// When this object is deleted: `Delete` (default) deletes the children and waits for them, `Orphan` leaves them
-    /// without a parent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_deletion: Option<OnDeletion>,
-}
-
-/// `Delete` (default): the children go too. `Orphan`: they stay, without a parent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnDeletion {
-    #[default]
-    Delete,
-    Orphan,
-}
-
-/// The guard of deletions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PruneSettings {
-    /// At most so many children go at once: a number, or a share of all children, rounded down and at least 1. Default
-    /// `20%`. With more to delete, none goes until the annotation `appofapps.dev/confirm-prune` quotes
-    /// `status.prune.digest`. `0` always asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 8), regex(pattern = r"^([0-9]{1,6}|(100|[0-9]{1,2})%)$"))]
-    pub max_deletions: Option<String>,
-}
-
 impl AppOfAppsSpec {
     pub fn suspended(&self) -> bool {
         self.suspend.unwrap_or_default()
+    }
+
+    pub fn mode(&self) -> FleetMode {
+        self.mode.unwrap_or_default()
+    }
+
+    pub fn strategy(&self) -> Strategy {
+        self.strategy.clone().unwrap_or_default()
+    }
+
+    pub fn apps_sync(&self) -> AppsSync {
+        let policy = self.sync_policy.as_ref();
+        policy.and_then(|p| p.apps_sync).unwrap_or_default()
     }
 
     pub fn on_deletion(&self) -> OnDeletion {
@@ -194,95 +211,9 @@ impl AppOfAppsSpec {
     }
 }
 
-/// Status of an AppOfApps.
-pub type AppOfAppsStatus = Status<FleetMemory, FleetStatus>;
-
-/// What later passes need.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FleetMemory {
-    /// The last `appofapps.dev/reconcile-requested-at` that was carried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-}
-
-/// What is only shown.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FleetStatus {
-    /// The children, counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<FleetSummary>,
-    /// Deletions that wait, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prune: Option<PruneStatus>,
-    /// The worst few children, at most 10.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
-    pub failing: Vec<FailingChild>,
-}
-
-/// The children, counted. A child may be in more than one of the last five.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FleetSummary {
-    /// Children that the spec asks for.
-    pub desired: i32,
-    /// Of these, those that exist.
-    pub created: i32,
-    /// Of these, those whose spec is the one asked for now.
-    pub updated: i32,
-    /// Children that are as asked.
-    pub ready: i32,
-    /// Children on their way.
-    pub progressing: i32,
-    /// Children that need somebody's hand.
-    pub stalled: i32,
-    /// Children held by `suspend` or an annotation.
-    pub suspended: i32,
-    /// Children that are ready and stopped.
-    pub stopped: i32,
-}
-
-/// Deletions that wait.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PruneStatus {
-    /// How many children would be deleted.
-    pub count: i32,
-    /// Their names, at most 100.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
-    pub names: Vec<String>,
-    /// To let it happen: `kubectl annotate aoa NAME appofapps.dev/confirm-prune=DIGEST`. Absent while a confirmation
-    /// would not help; the condition `ResourcesUpToDate` says why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-}
-
-/// One child that is not well.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FailingChild {
-    /// Name of the child.
-    pub name: String,
-    /// Reason of its condition.
-    pub reason: String,
-    /// Message of its condition, cut.
-    pub message: String,
-}
-
 /// An object whose members another schema judges: the child's own, when it is written.
 fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
-}
-
-fn elements(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 1000,
-        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
-    })
 }
 
 fn string_map(_: &mut SchemaGenerator) -> Schema {

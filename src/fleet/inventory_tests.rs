@@ -473,7 +473,7 @@ proptest! {
         let fleet = teams(&after.iter().map(String::as_str).collect::<Vec<_>>());
         let mut existing = all_live(&teams(&before.iter().map(String::as_str).collect::<Vec<_>>()));
         let first = changes(&fleet, &existing, None);
-        existing.extend(first.create.iter().map(live));
+        existing.extend(first.create.iter().map(|child| live(child)));
         let second = changes(&fleet, &existing, None);
         prop_assert!(second.create.is_empty() && second.update.is_empty());
     }

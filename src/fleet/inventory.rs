@@ -91,14 +91,14 @@ pub fn payload(child: &Child, parent: &Parent) -> Value {
 /// controls; others among them do no harm. `confirm` is the value of the annotation `confirm-prune`.
 pub fn diff(
     generated: &Generated,
-    existing: &[ChildView],
+    existing: &[Arc<ChildView>],
     parent: &Parent,
     max_deletions: &str,
     confirm: Option<&str>,
 ) -> Changes {
     let by_name: BTreeMap<&str, &ChildView> = existing
         .iter()
-        .map(|view| (view.name.as_str(), view))
+        .map(|view| (view.name.as_str(), view.as_ref()))
         .collect();
     let mut create = Vec::new();
     let mut update = Vec::new();

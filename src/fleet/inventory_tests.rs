@@ -79,10 +79,14 @@ fn all_live(spec: &AppOfAppsSpec) -> Vec<ChildView> {
         .collect()
 }
 
+fn shared(views: &[ChildView]) -> Vec<Arc<ChildView>> {
+    views.iter().cloned().map(Arc::new).collect()
+}
+
 fn changes(spec: &AppOfAppsSpec, existing: &[ChildView], confirm: Option<&str>) -> Changes {
     diff(
         &generate(spec, &parent()),
-        existing,
+        &shared(existing),
         &parent(),
         spec.max_deletions(),
         confirm,
@@ -387,7 +391,7 @@ fn the_summary_counts_and_names_the_worst() {
     existing[3]
         .annotations
         .insert("appofapps.dev/revision".into(), "old".into());
-    let (counts, failing) = summary(&generate(&fleet, &parent()), &existing, &parent());
+    let (counts, failing) = summary(&generate(&fleet, &parent()), &shared(&existing), &parent());
     assert_eq!(
         counts,
         FleetSummary {

@@ -1,5 +1,7 @@
 //! Which children may be deleted because nobody asks for them any more, and the guard against deleting too many.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::Parent;
@@ -51,12 +53,15 @@ impl Prune {
 
 pub(super) fn plan(
     generated: &Generated,
-    existing: &[ChildView],
+    existing: &[Arc<ChildView>],
     parent: &Parent,
     max_deletions: &str,
     confirm: Option<&str>,
 ) -> Prune {
-    let ours = || existing.iter().filter(|view| is_ours(view, &parent.uid));
+    let ours = || {
+        let views = existing.iter().map(Arc::as_ref);
+        views.filter(|view| is_ours(view, &parent.uid))
+    };
     let asked = |view: &ChildView| {
         generated.children.contains_key(&view.name) || generated.kept.contains(&view.name)
     };

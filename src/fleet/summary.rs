@@ -1,5 +1,7 @@
 //! The children summed up: counts, and the worst few by name.
 
+use std::sync::Arc;
+
 use super::Parent;
 use super::generate::Generated;
 use super::inventory::is_ours;
@@ -15,7 +17,7 @@ const MESSAGE_BYTES: usize = 256;
 /// again after an error.
 pub fn summary(
     generated: &Generated,
-    existing: &[ChildView],
+    existing: &[Arc<ChildView>],
     parent: &Parent,
 ) -> (FleetSummary, Vec<FailingChild>) {
     let mut counts = FleetSummary {
@@ -26,6 +28,7 @@ pub fn summary(
     let mut retrying = Vec::new();
     let mut ours: Vec<&ChildView> = existing
         .iter()
+        .map(Arc::as_ref)
         .filter(|view| is_ours(view, &parent.uid))
         .collect();
     ours.sort_by(|a, b| a.name.cmp(&b.name));

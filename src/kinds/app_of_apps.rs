@@ -41,13 +41,13 @@ pub struct Fleets {
 /// The cluster, and the children of the namespace as the watch holds them.
 pub struct World {
     cluster: Arc<Cluster>,
-    watched: Vec<ChildView>,
+    watched: Vec<Arc<ChildView>>,
 }
 
 /// The namespace's children, and what follows from them and the spec.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    existing: Vec<ChildView>,
+    existing: Vec<Arc<ChildView>>,
     generated: Generated,
     changes: Changes,
     summary: FleetSummary,
@@ -153,7 +153,7 @@ impl Managed for AppOfApps {
             .filter_map(|guarded| guarded.0.as_ref().ok())
             .filter(|app| app.namespace().as_deref() == Some(namespace.as_str()))
             .filter_map(|app| serde_json::to_value(app).ok())
-            .map(|value| view(&value))
+            .map(|value| Arc::new(view(&value)))
             .collect();
         Ok(World {
             cluster: fleets.cluster.clone(),
@@ -358,7 +358,7 @@ fn refused_children(seen: &Observed) -> impl Iterator<Item = (&str, &str)> {
 
 fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let uid = parent.uid().unwrap_or_default();
-    let ours: Vec<&ChildView> = seen
+    let ours: Vec<&Arc<ChildView>> = seen
         .existing
         .iter()
         .filter(|view| fleet::is_ours(view, &uid))

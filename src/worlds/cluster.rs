@@ -3,7 +3,7 @@
 //! The watch lags behind our own writes, so each write's answer stands in for it until the watch has caught up; else the
 //! next pass would write the same again.
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -25,7 +25,7 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// What our last write to a child proved.
 enum Written {
-    View(Box<ChildView>, Instant),
+    View(Arc<ChildView>, Instant),
     /// Deleted; what is left of it is on its way out.
     Deleting {
         uid: String,
@@ -59,9 +59,9 @@ impl Cluster {
     }
 
     /// The namespace's children as they are now: the watch's, and over them what our own newer writes proved.
-    pub fn settle(&self, namespace: &str, watched: Vec<ChildView>) -> Vec<ChildView> {
+    pub fn settle(&self, namespace: &str, watched: Vec<Arc<ChildView>>) -> Vec<Arc<ChildView>> {
         let mut written = self.lock();
-        let mut children: HashMap<String, ChildView> = watched
+        let mut children: HashMap<String, Arc<ChildView>> = watched
             .into_iter()
             .map(|view| (view.name.clone(), view))
             .collect();
@@ -78,13 +78,13 @@ impl Cluster {
                         !newer(Some(&view.resource_version), Some(&s.resource_version))
                     });
                     if !caught_up {
-                        children.insert(name.name.clone(), (**view).clone());
+                        children.insert(name.name.clone(), view.clone());
                     }
                     !caught_up
                 }
                 Written::Deleting { uid } => match seen {
                     Some(seen) if seen.uid == *uid && !seen.deleting => {
-                        seen.deleting = true;
+                        Arc::make_mut(seen).deleting = true;
                         true
                     }
                     _ => false,
@@ -202,7 +202,7 @@ impl Cluster {
     /// The answer to a write stands in for the watch until that has caught up.
     fn wrote(&self, name: ObjectName, answer: &DynamicObject) {
         let value = serde_json::to_value(answer).unwrap_or_default();
-        let proof = Written::View(Box::new(view(&value)), Instant::now());
+        let proof = Written::View(Arc::new(view(&value)), Instant::now());
         self.lock().insert(name, proof);
     }
 

@@ -5,10 +5,10 @@ use clap::Args;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::field::Field;
 use super::input::{self, Files, Manifest};
 use super::output::{self, Output};
 use super::{PROBLEMS, count};
+use crate::admission::Field;
 use crate::api::annotation;
 use crate::api::app_of_apps::AppOfApps;
 use crate::fleet::{self, ElementError, GeneratorInputs, Parent};

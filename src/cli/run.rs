@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::cluster;
 use super::hosts::{ArtifactHosts, Hosts};
+use crate::admission::{self, Admission};
 use crate::databricks::Timeouts;
 use crate::engine::events::Events;
 use crate::engine::index::Index;
@@ -62,6 +63,8 @@ pub enum Error {
     #[error(transparent)]
     Logs(#[from] logs::Error),
     #[error(transparent)]
+    Admission(#[from] admission::Error),
+    #[error(transparent)]
     Serve(#[from] serve::Error),
     #[error(
         "--service-time-scale {0} needs --allowed-hosts with nothing but loopback addresses: it is for a fake workspace"
@@ -89,6 +92,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let config = cluster::config().await?;
     let watching = cluster::client(&config, None)?;
     let requests = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
+    let admission = Arc::new(Admission::new(kinds::crds())?);
     let metrics = Metrics::new();
     let shutdown = CancellationToken::new();
     let ready = Readiness::default();
@@ -120,6 +124,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         events: Events::new(requests, &instance, metrics.clone()),
         metrics,
         namespaces,
+        admission,
         shutdown: shutdown.clone(),
     });
     info!(version = env!("CARGO_PKG_VERSION"), %instance, listen = %options.listen, "started");

@@ -18,11 +18,6 @@ pub use inventory::{Changes, Refusal, diff, is_ours, payload};
 pub use prune::{Candidate, Prune, Verdict, status as prune_status};
 pub use summary::summary;
 
-/// What the API server takes as names, keys and values of metadata.
-pub mod names {
-    pub use super::metadata::{is_label_value, is_name, is_namespace, is_qualified};
-}
-
 /// The object that generates the children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::app::spec::DatabricksApp;
+use crate::admission::Admission;
 use crate::api::annotation;
 use crate::api::app_of_apps::{
     AppOfApps, FailingChild, FleetMemory, FleetStatus, FleetSummary, OnDeletion,
@@ -36,6 +37,8 @@ const NAMED: usize = 5;
 pub struct Fleets {
     pub cluster: Arc<Cluster>,
     pub apps: Objects<DatabricksApp>,
+    /// Judges a child before it is written.
+    pub admission: Arc<Admission>,
 }
 
 /// The cluster, and the children of the namespace as the watch holds them.

@@ -7,6 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{Client, CustomResourceExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admission;
 use crate::api::app_of_apps::AppOfApps;
 use crate::api::workspace::DatabricksWorkspace;
 use crate::databricks::HostPattern;
@@ -43,6 +44,8 @@ pub struct Running {
     pub events: Events,
     /// Names and labels of namespaces, for `allowedNamespaces`.
     pub namespaces: Namespaces,
+    /// The definitions of all kinds, by which children are judged before they are written.
+    pub admission: Arc<Admission>,
     pub shutdown: CancellationToken,
 }
 
@@ -112,6 +115,7 @@ kinds! {
     AppOfApps fleets 200 => |running, _hub, caches| app_of_apps::Fleets {
         cluster: Arc::new(Cluster::new(running.requests.clone(), app::APP, "databricksapps", running.clock)),
         apps: caches.apps.clone(),
+        admission: running.admission.clone(),
     };
 }
 

@@ -1,5 +1,6 @@
-//! What the API server would say of an object that is created: the definitions' schemas and rules, judged offline, and
+//! Floor 1: what the API server would say of an object that is created: the definitions' schemas and rules, judged offline, and
 //! unknown fields refused as `kubectl apply --validate=strict` does. A test holds it against a real API server.
+mod field;
 mod metadata;
 mod rules;
 mod schema;
@@ -7,13 +8,13 @@ mod shape;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+pub use self::field::Field;
 use self::schema::Schema;
-use super::field::Field;
 use crate::api::{VERSION, without_nulls};
-use crate::kinds;
 
 /// Who objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -72,8 +73,11 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub fn new() -> Result<Self, Error> {
-        let kinds = kinds::crds().into_iter().map(|crd| {
+    /// From the definitions of the kinds.
+    pub fn new(
+        definitions: impl IntoIterator<Item = CustomResourceDefinition>,
+    ) -> Result<Self, Error> {
+        let kinds = definitions.into_iter().map(|crd| {
             let kind = crd.spec.names.kind.clone();
             let versions = crd.spec.versions.into_iter();
             let schema = versions

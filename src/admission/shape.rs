@@ -3,8 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::schema::{Format, Kind, ListType, Schema};
-use super::{Judge, Objection};
-use crate::cli::field::Field;
+use super::{Field, Judge, Objection};
 
 /// Members that the schema does not know, as `--validate=strict` refuses them.
 pub fn unknown(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objection>) {

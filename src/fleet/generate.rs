@@ -29,8 +29,36 @@ pub struct Child {
     pub annotations: BTreeMap<String, String>,
     /// Over the defaults, without nulls; an object
     pub spec: Value,
-    /// sha256 of kind, metadata and spec
+    /// JSON pointers of what is only set when the child is created; sorted
+    pub ignored: Vec<String>,
+    /// sha256 of kind, metadata and spec, without what lies at `ignored`
     pub revision: String,
+}
+
+impl Child {
+    /// A child like `like` with another content.
+    pub fn new(
+        like: &Child,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+        spec: Value,
+    ) -> Self {
+        let mut rendered = json!({
+            "kind": like.kind,
+            "metadata": {"name": like.name, "labels": labels, "annotations": annotations},
+            "spec": spec,
+        });
+        for pointer in &like.ignored {
+            super::json::remove(&mut rendered, pointer);
+        }
+        Self {
+            labels,
+            annotations,
+            spec,
+            revision: digest::of(&rendered),
+            ..like.clone()
+        }
+    }
 }
 
 /// What a spec asks for.
@@ -76,6 +104,10 @@ pub enum ErrorReason {
     DuplicateName,
     /// More than an object may hold
     TooLarge,
+    /// The code may change without the spec, which a rollout in steps could not hold up
+    UnpinnedSource,
+    /// A dependency that is missing, or an order that contradicts itself
+    InvalidOrder,
 }
 
 struct Fault {
@@ -362,6 +394,7 @@ fn child(
         depends_on: Vec::new(),
         labels,
         annotations,
+        ignored: Vec::new(),
         revision: digest::of(&rendered),
         spec,
     })

@@ -112,10 +112,11 @@ kinds! {
         objects: caches.apps.clone(),
         cluster: Arc::new(app::Cluster::new(running.requests.clone(), running.namespace.clone(), running.artifact_hosts.clone())),
     };
-    AppOfApps fleets 200 => |running, _hub, caches| app_of_apps::Fleets {
+    AppOfApps fleets 1000 => |running, _hub, caches| app_of_apps::Fleets {
         cluster: Arc::new(Cluster::new(running.requests.clone(), app::APP, "databricksapps", running.clock)),
         apps: caches.apps.clone(),
         admission: running.admission.clone(),
+        clock: running.clock,
     };
 }
 

@@ -172,7 +172,25 @@ pub fn generate(spec: &AppOfAppsSpec, _: &GeneratorInputs, parent: &Parent) -> G
             result: name
                 .as_ref()
                 .map_err(|message| Fault::new("name", ErrorReason::InvalidName, message))
-                .and_then(|name| child(name, BTreeMap::new(), BTreeMap::new(), &defaults, &own)),
+                .and_then(|name| {
+                    let mut child = child(
+                        name,
+                        app.labels.clone(),
+                        app.annotations.clone(),
+                        &defaults,
+                        &own,
+                    )?;
+                    child.wave = app.wave.unwrap_or(0) as u32;
+                    child.depends_on = app.depends_on.clone();
+                    let all = spec.ignore_child_differences.iter().flatten();
+                    child.ignored = all.flat_map(|i| i.json_pointers.clone()).collect();
+                    let (l, a, s) = (
+                        child.labels.clone(),
+                        child.annotations.clone(),
+                        child.spec.clone(),
+                    );
+                    Ok(Child::new(&child, l, a, s))
+                }),
             name: name.ok(),
         });
     }

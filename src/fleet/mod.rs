@@ -18,6 +18,8 @@ mod selector;
 mod summary;
 mod survey;
 mod template;
+#[cfg(test)]
+mod testing;
 
 pub use gate::{Gate, Moment};
 pub use generate::{Child, ElementError, ErrorReason, Generated, generate};

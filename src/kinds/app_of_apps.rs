@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
 
+use self::inputs::{Needs, Read};
 use super::app::spec::DatabricksApp;
 use crate::admission::Admission;
 use crate::api::annotation;
@@ -17,14 +18,18 @@ use crate::api::app_of_apps::{
 use crate::api::names::ObjectName;
 use crate::api::row::ChildView;
 use crate::api::status::{ConditionType, Fact, Reason, cut};
-use crate::engine::controller::Objects;
+use crate::engine::controller::Watched;
 use crate::engine::events::Note;
 use crate::engine::fold::Verdict;
 use crate::engine::index::Ref;
 use crate::engine::managed::{self, Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Refusal, Wish};
-use crate::fleet::{self, Changes, Generated, GeneratorInputs, Parent};
-use crate::worlds::cluster::{Cluster, view};
+use crate::fleet::{self, Changes, Generated, Parent};
+use crate::worlds::cluster::Cluster;
+
+mod inputs;
+
+pub use inputs::FleetInputs;
 
 /// Children written in one pass; the next pass goes on at once.
 const AT_ONCE: usize = 25;
@@ -36,7 +41,9 @@ const NAMED: usize = 5;
 /// What all parents share.
 pub struct Fleets {
     pub cluster: Arc<Cluster>,
-    pub apps: Objects<DatabricksApp>,
+    pub apps: Watched<DatabricksApp>,
+    /// What generators read.
+    pub inputs: FleetInputs,
     /// Judges a child before it is written.
     pub admission: Arc<Admission>,
 }
@@ -45,6 +52,7 @@ pub struct Fleets {
 pub struct World {
     cluster: Arc<Cluster>,
     watched: Vec<Arc<ChildView>>,
+    read: Read,
 }
 
 /// The namespace's children, and what follows from them and the spec.
@@ -133,9 +141,9 @@ impl Managed for AppOfApps {
 
     const KIND: &'static str = "AppOfApps";
 
-    /// Its children wake it by their owner references.
+    /// Its children wake it by their owner references, and what its generators read by these.
     fn refs(&self) -> Vec<Ref> {
-        Vec::new()
+        Needs::of(self).refs(&self.namespace().unwrap_or_default())
     }
 
     fn suspended(&self) -> bool {
@@ -147,20 +155,24 @@ impl Managed for AppOfApps {
         false
     }
 
-    async fn open(&self, fleets: &Fleets, _: Wish) -> Result<World, Trouble> {
+    async fn open(&self, fleets: &Fleets, wish: Wish) -> Result<World, Trouble> {
         let namespace = self.namespace().unwrap_or_default();
-        let watched = fleets
-            .apps
-            .state()
-            .iter()
-            .filter_map(|guarded| guarded.0.as_ref().ok())
-            .filter(|app| app.namespace().as_deref() == Some(namespace.as_str()))
-            .filter_map(|app| serde_json::to_value(app).ok())
-            .map(|value| Arc::new(view(&value)))
-            .collect();
+        // Of a cache that is not complete yet, children would be made that exist, and others left behind.
+        inputs::listed(&fleets.apps.synced, "databricksapps.appofapps.dev").await?;
+        let read = match wish {
+            Wish::Deleting => Read::default(),
+            Wish::Live => {
+                let needs = Needs::of(self);
+                fleets.inputs.synced(&needs).await?;
+                fleets.inputs.read(&needs, &namespace)
+            }
+        };
+        let apps = fleets.apps.objects.state();
+        let apps = apps.iter().filter_map(|guarded| guarded.0.as_ref().ok());
         Ok(World {
             cluster: fleets.cluster.clone(),
-            watched,
+            watched: fleets.cluster.views(&namespace, apps),
+            read,
         })
     }
 
@@ -175,7 +187,8 @@ impl Managed for AppOfApps {
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
-        let generated = fleet::generate(&self.spec, &GeneratorInputs::default(), &parent);
+        let mut generated = fleet::generate(&self.spec, &world.read.inputs, &parent);
+        world.read.qualify(&mut generated);
         let confirm = self.annotations().get(annotation::CONFIRM_PRUNE);
         let limit = self.spec.max_deletions();
         let changes = fleet::diff(

@@ -244,6 +244,8 @@ reasons! {
     PruneWaiting,
     /// An element could not be turned into a child; the others go on.
     GenerationFailed,
+    /// The operator's first list of what this object depends on has not arrived; the message names it.
+    NotSynced,
     /// An object of a child's name exists and belongs to somebody else.
     ForeignChild,
     /// A child could not be written; the message holds the API server's words.

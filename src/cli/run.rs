@@ -19,6 +19,7 @@ use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
 use crate::worlds::databricks::{HubSettings, namespaces};
+use crate::worlds::inputs;
 
 /// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
@@ -105,8 +106,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
     .await?;
     let server = tokio::spawn(server);
     let index = Arc::new(Index::default());
-    let (namespaces, watch_namespaces) = namespaces::watch(watching.clone(), index.clone());
+    let (namespaces, namespaces_synced, watch_namespaces) =
+        namespaces::watch(watching.clone(), index.clone());
     let watch_namespaces = tokio::spawn(watch_namespaces);
+    let (config_maps, watch_config_maps) = inputs::watch(watching.clone(), index.clone());
+    let watch_config_maps = tokio::spawn(watch_config_maps);
     let (synced, ended) = kinds::run_all(Running {
         watching,
         requests: requests.clone(),
@@ -124,6 +128,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
         events: Events::new(requests, &instance, metrics.clone()),
         metrics,
         namespaces,
+        namespaces_synced,
+        config_maps,
         admission,
         shutdown: shutdown.clone(),
     });
@@ -142,6 +148,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     shutdown.cancel();
     let _ = tokio::time::timeout(GRACE, ended).await;
     watch_namespaces.abort();
+    watch_config_maps.abort();
     if let Ok(served) = server.await {
         served?;
     }

@@ -6,10 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+use self::views::{Child, Views};
 
 use crate::api::names::ObjectName;
 use crate::api::row::{ChildView, Owner};
@@ -20,6 +24,8 @@ use crate::engine::plan::{Fate, SLOW};
 use crate::engine::store::{newer, words};
 use crate::fleet::Refused;
 use crate::telemetry::Clock;
+
+mod views;
 
 /// Wire time within which the watch shows our own writes.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -44,6 +50,7 @@ pub struct Cluster {
     resource: ApiResource,
     clock: Clock,
     written: Mutex<HashMap<ObjectName, Written>>,
+    views: Views,
 }
 
 impl Cluster {
@@ -55,7 +62,17 @@ impl Cluster {
             resource: ApiResource::from_gvk_with_plural(&gvk, plural),
             clock,
             written: Mutex::default(),
+            views: Views::default(),
         }
+    }
+
+    /// The objects of the namespace as its parents see them; `objects` are those of all.
+    pub fn views<'a, K: Child + 'a>(
+        &self,
+        namespace: &str,
+        objects: impl Iterator<Item = &'a K>,
+    ) -> Vec<Arc<ChildView>> {
+        self.views.of(namespace, objects)
     }
 
     /// The namespace's children as they are now: the watch's, and over them what our own newer writes proved.
@@ -206,8 +223,9 @@ impl Cluster {
 
     /// The answer to a write stands in for the watch until that has caught up.
     fn wrote(&self, name: ObjectName, answer: &DynamicObject) {
-        let value = serde_json::to_value(answer).unwrap_or_default();
-        let proof = Written::View(Arc::new(view(&value)), Instant::now());
+        let (spec, status) = (answer.data["spec"].clone(), &answer.data["status"]);
+        let view = view(&answer.metadata, spec, status);
+        let proof = Written::View(Arc::new(view), Instant::now());
         self.lock().insert(name, proof);
     }
 
@@ -274,45 +292,30 @@ fn transient(doing: &str, error: &kube::Error) -> Trouble {
     )
 }
 
-/// A child of any kind, read from its JSON.
-pub fn view(object: &Value) -> ChildView {
-    let meta = &object["metadata"];
-    let status = &object["status"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let texts = |value: &Value| {
-        let map = value.as_object().into_iter().flatten();
-        map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect()
-    };
+/// A child of any kind.
+fn view(meta: &ObjectMeta, spec: Value, status: &Value) -> ChildView {
     let digest = |key: &str| Some(status["deployment"][key].as_str()?.to_owned());
-    let owners: Vec<Owner> = meta["ownerReferences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|owner| Owner {
-            kind: text(&owner["kind"]),
-            name: text(&owner["name"]),
-            uid: text(&owner["uid"]),
-            controller: owner["controller"].as_bool().unwrap_or_default(),
-        })
-        .collect();
+    let references = meta.owner_references.iter().flatten();
+    let controller = references.clone().find(|o| o.controller == Some(true));
+    let owner = controller.or_else(|| meta.owner_references.iter().flatten().next());
     ChildView {
-        name: text(&meta["name"]),
-        namespace: text(&meta["namespace"]),
-        uid: text(&meta["uid"]),
-        resource_version: text(&meta["resourceVersion"]),
-        generation: meta["generation"].as_i64().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
         observed_generation: status["observedGeneration"].as_i64().unwrap_or(-1),
-        deleting: meta["deletionTimestamp"].is_string(),
-        owner: owners
-            .iter()
-            .find(|o| o.controller)
-            .or(owners.first())
-            .cloned(),
-        labels: texts(&meta["labels"]),
-        annotations: texts(&meta["annotations"]),
-        spec: object["spec"].clone(),
-        conditions: serde_json::from_value(status["conditions"].clone()).unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        owner: owner.map(|owner| Owner {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: owner.controller.unwrap_or_default(),
+        }),
+        labels: meta.labels.clone().unwrap_or_default(),
+        annotations: meta.annotations.clone().unwrap_or_default(),
+        spec,
+        conditions: Vec::deserialize(&status["conditions"]).unwrap_or_default(),
         desired_digest: digest("desiredDigest"),
         digest: digest("digest"),
         compute_state: status["app"]["computeState"].as_str().map(str::to_owned),

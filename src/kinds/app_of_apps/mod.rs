@@ -1,5 +1,6 @@
 //! AppOfApps: what a parent does to its children. Which children there should be, in which order they change, and what may be
 //! deleted is decided in `fleet`.
+mod inputs;
 mod plan;
 mod report;
 mod step;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+pub use self::inputs::FleetInputs;
+use self::inputs::{Needs, Read};
 pub use self::step::Step;
 use super::app::spec::DatabricksApp;
 use crate::admission::Admission;
@@ -19,19 +22,21 @@ use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::row::ChildView;
 use crate::api::status::{ConditionType, Reason, find};
-use crate::engine::controller::Objects;
+use crate::engine::controller::Watched;
 use crate::engine::index::Ref;
 use crate::engine::managed::{Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Plan, Wish};
-use crate::fleet::{self, Facts, GeneratorInputs, Moment, Parent, Requests, Survey, Why};
+use crate::fleet::{self, Facts, Moment, Parent, Requests, Survey, Why};
 use crate::telemetry::Clock;
 use crate::telemetry::metrics::{ChildState, Total};
-use crate::worlds::cluster::{Cluster, view};
+use crate::worlds::cluster::Cluster;
 
 /// What all parents share.
 pub struct Fleets {
     pub cluster: Arc<Cluster>,
-    pub apps: Objects<DatabricksApp>,
+    pub apps: Watched<DatabricksApp>,
+    /// What generators read.
+    pub inputs: FleetInputs,
     /// Judges a child before it is written.
     pub admission: Arc<Admission>,
     pub clock: Clock,
@@ -41,7 +46,7 @@ pub struct Fleets {
 pub struct World {
     cluster: Arc<Cluster>,
     watched: Vec<Arc<ChildView>>,
-    inputs: GeneratorInputs,
+    read: Read,
     clock: Clock,
 }
 
@@ -83,9 +88,9 @@ impl Managed for AppOfApps {
     const AT_ONCE: usize = 8;
     const STATUS_EVERY: Duration = Duration::from_secs(2);
 
-    /// Its children wake it by their owner references.
+    /// Its children wake it by their owner references, and what its generators read by these.
     fn refs(&self) -> Vec<Ref> {
-        Vec::new()
+        Needs::of(self).refs(&self.namespace().unwrap_or_default())
     }
 
     fn suspended(&self) -> bool {
@@ -108,21 +113,20 @@ impl Managed for AppOfApps {
         false
     }
 
-    async fn open(&self, fleets: &Fleets, _: Wish) -> Result<World, Trouble> {
+    async fn open(&self, fleets: &Fleets, wish: Wish) -> Result<World, Trouble> {
         let namespace = self.namespace().unwrap_or_default();
-        let watched = fleets
-            .apps
-            .state()
-            .iter()
-            .filter_map(|guarded| guarded.0.as_ref().ok())
-            .filter(|app| app.namespace().as_deref() == Some(namespace.as_str()))
-            .filter_map(|app| serde_json::to_value(app).ok())
-            .map(|value| Arc::new(view(&value)))
-            .collect();
+        // Of a cache that is not complete yet, children would be made that exist, and others left behind.
+        inputs::listed(&fleets.apps.synced, "databricksapps.appofapps.dev").await?;
+        let needs = Needs::of(self);
+        if wish == Wish::Live {
+            fleets.inputs.synced(&needs).await?;
+        }
+        let apps = fleets.apps.objects.state();
+        let apps = apps.iter().filter_map(|guarded| guarded.0.as_ref().ok());
         Ok(World {
             cluster: fleets.cluster.clone(),
-            watched,
-            inputs: GeneratorInputs::default(),
+            watched: fleets.cluster.views(&namespace, apps),
+            read: fleets.inputs.read(&needs, &namespace),
             clock: fleets.clock,
         })
     }
@@ -138,13 +142,14 @@ impl Managed for AppOfApps {
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
-        let generated = fleet::generate(&self.spec, &world.inputs, &parent);
+        let mut generated = fleet::generate(&self.spec, &world.read.inputs, &parent);
+        world.read.qualify(&mut generated);
         let survey = fleet::survey(
             generated,
             &Facts {
                 spec: &self.spec,
                 parent: &parent,
-                inputs: &world.inputs,
+                inputs: &world.read.inputs,
                 existing: &existing,
                 refused: &world.cluster.refused(&parent.namespace),
                 confirm: self

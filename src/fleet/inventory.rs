@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Parent;
-use super::generate::{Child, Generated};
+use super::child::Child;
+use super::generate::Generated;
 use super::json::holds;
 use super::prune::{self, Prune};
 use crate::api::digest;

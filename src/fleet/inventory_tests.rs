@@ -7,8 +7,8 @@ use serde_json::Map;
 
 use super::*;
 use crate::api::app_of_apps::{AppOfAppsSpec, FleetSummary};
+use crate::fleet::ErrorReason;
 use crate::fleet::GeneratorInputs;
-use crate::fleet::generate::ErrorReason;
 use crate::fleet::prune::{Verdict, status};
 use crate::fleet::summary::summary;
 
@@ -21,7 +21,7 @@ fn parent() -> Parent {
 }
 
 fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
-    crate::fleet::generate(spec, &GeneratorInputs::default(), parent)
+    crate::fleet::generate(spec, &GeneratorInputs::default(), parent, &|_| Vec::new())
 }
 
 fn spec(value: Value) -> AppOfAppsSpec {

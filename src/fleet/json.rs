@@ -50,6 +50,25 @@ pub(super) fn holds(live: &Value, wish: &Value) -> bool {
     }
 }
 
+/// Takes out what an RFC 6901 pointer names, if it is there. An item of a list is emptied, so that the others keep their
+/// places.
+pub(super) fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, last)) = pointer.rsplit_once('/') else {
+        return;
+    };
+    let last = last.replace("~1", "/").replace("~0", "~");
+    match value.pointer_mut(parent) {
+        Some(Value::Object(map)) => drop(map.remove(&last)),
+        Some(Value::Array(items)) => {
+            let item = last.parse::<usize>().ok().and_then(|n| items.get_mut(n));
+            if let Some(item) = item {
+                *item = Value::Null;
+            }
+        }
+        _ => {}
+    }
+}
+
 fn contains(live: &Map<String, Value>, wish: &Map<String, Value>) -> bool {
     wish.iter()
         .all(|(key, value)| live.get(key).is_some_and(|found| holds(found, value)))
@@ -88,5 +107,28 @@ mod tests {
         assert!(!holds(&live, &json!({"a": {"b": 2}})));
         assert!(!holds(&live, &json!({"l": []})));
         assert!(!holds(&live, &json!({"c": 1})));
+    }
+
+    #[test]
+    fn a_pointer_takes_out_one_member() {
+        let value = json!({"a": {"b/c": 1, "d~": 2}, "l": [1, {"x": 2}]});
+        for (pointer, left) in [
+            ("/a/b~1c", json!({"a": {"d~": 2}, "l": [1, {"x": 2}]})),
+            ("/a/d~0", json!({"a": {"b/c": 1}, "l": [1, {"x": 2}]})),
+            (
+                "/l/0",
+                json!({"a": {"b/c": 1, "d~": 2}, "l": [null, {"x": 2}]}),
+            ),
+            ("/l/1/x", json!({"a": {"b/c": 1, "d~": 2}, "l": [1, {}]})),
+            ("/a", json!({"l": [1, {"x": 2}]})),
+            ("/a/z/y", value.clone()),
+            ("/l/7", value.clone()),
+            ("a", value.clone()),
+            ("", value.clone()),
+        ] {
+            let mut taken = value.clone();
+            remove(&mut taken, pointer);
+            assert_eq!(taken, left, "{pointer}");
+        }
     }
 }

@@ -172,7 +172,9 @@ impl Managed for AppOfApps {
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
-        let generated = fleet::generate(&self.spec, &GeneratorInputs::default(), &parent);
+        let generated = fleet::generate(&self.spec, &GeneratorInputs::default(), &parent, &|_| {
+            Vec::new()
+        });
         let confirm = self.annotations().get(annotation::CONFIRM_PRUNE);
         let limit = self.spec.max_deletions();
         let changes = fleet::diff(

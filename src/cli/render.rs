@@ -119,7 +119,9 @@ pub fn render(parent: &AppOfApps) -> Rendered {
         namespace: parent.namespace().unwrap_or_default(),
         uid: parent.uid().unwrap_or_default(),
     };
-    let generated = fleet::generate(&parent.spec, &GeneratorInputs::default(), &me);
+    let generated = fleet::generate(&parent.spec, &GeneratorInputs::default(), &me, &|_| {
+        Vec::new()
+    });
     let children = generated.children.values().map(|child| {
         // When it is released, and by which rollout, only a cluster knows.
         let record = fleet::Record {

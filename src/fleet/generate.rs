@@ -1,65 +1,27 @@
 //! From generators and a template, or from apps written out, to children by name.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::json::{merge, without_nulls};
-use super::metadata::{is_label_value, is_name, refused_key};
-use super::template::Filler;
+use super::blueprint::{self, Blueprint};
+use super::child::{Child, Judge, Maker};
+use super::fault::{ElementError, ErrorReason, Fault};
+use super::generators::{self, Origin, Texts};
+use super::limits::{self, mib};
+use super::template::{Delimiters, Pattern, Scope};
 use super::{GeneratorInputs, Parent};
-use crate::api::app_of_apps::{AppOfAppsSpec, Template};
-use crate::api::digest;
+use crate::api::app_of_apps::{
+    AppOfAppsSpec, Generator, IgnoredDifference, Template, Templating, WrittenApp,
+};
 
-/// Larger specs than a child may reasonably have; the API server's own limit is some 1.5 MB an object.
-const CHILD_BYTES: usize = 256 << 10;
-
-/// One child as it is asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Child {
-    pub kind: &'static str,
-    pub name: String,
-    /// 0 to 99
-    pub wave: u32,
-    /// Sorted, without repetition
-    pub depends_on: Vec<String>,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
-    /// Over the defaults, without nulls; an object
-    pub spec: Value,
-    /// JSON pointers of what is only set when the child is created; sorted
-    pub ignored: Vec<String>,
-    /// sha256 of kind, metadata and spec, without what lies at `ignored`
-    pub revision: String,
-}
-
-impl Child {
-    /// A child like `like` with another content.
-    pub fn new(
-        like: &Child,
-        labels: BTreeMap<String, String>,
-        annotations: BTreeMap<String, String>,
-        spec: Value,
-    ) -> Self {
-        let mut rendered = json!({
-            "kind": like.kind,
-            "metadata": {"name": like.name, "labels": labels, "annotations": annotations},
-            "spec": spec,
-        });
-        for pointer in &like.ignored {
-            super::json::remove(&mut rendered, pointer);
-        }
-        Self {
-            labels,
-            annotations,
-            spec,
-            revision: digest::of(&rendered),
-            ..like.clone()
-        }
-    }
-}
+/// Fewer elements are not worth a thread of their own.
+const FOR_ONE_THREAD: usize = 64;
+/// More threads than that would only take from others.
+const THREADS: usize = 8;
 
 /// What a spec asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,347 +35,475 @@ pub struct Generated {
     pub kept: BTreeSet<String>,
     /// False if some element's name is unknown: then nothing may be pruned, it could be that element's child
     pub complete: bool,
+    /// Generators that give nothing because nothing matches: `generators[0].workspaces: no DatabricksWorkspace matches`
+    pub idle: Vec<String>,
 }
 
-/// An element that did not become a child. The others do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElementError {
-    /// `generators[0].list.elements[2]`, `apps[1]`, `template`
-    pub element: String,
-    /// `metadata.name`, `spec.compute.size`
-    pub field: String,
-    pub reason: ErrorReason,
-    pub message: String,
+/// The children of `spec`. Who asks again and again keeps a [`Renderer`].
+pub fn generate(
+    spec: &AppOfAppsSpec,
+    inputs: &GeneratorInputs,
+    parent: &Parent,
+    judge: &Judge,
+) -> Generated {
+    Arc::unwrap_or_clone(Renderer::default().generate(spec, inputs, parent, judge))
 }
 
-impl std::fmt::Display for ElementError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}: {}", self.element, self.field, self.message)
-    }
+/// Generates the children of one parent again and again: what did not change is not made anew.
+///
+/// The judge's verdicts are kept with the children, so a judge that changes its mind needs a new renderer.
+#[derive(Default)]
+pub struct Renderer {
+    texts: Texts,
+    memory: Option<Memory>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorReason {
-    /// A template that can't be filled from this element
-    Template,
-    /// No name, or none that an object may have
-    InvalidName,
-    /// A label or annotation that can't be, or is somebody else's
-    InvalidMetadata,
-    /// Several elements ask for the same name
-    DuplicateName,
-    /// More than an object may hold
-    TooLarge,
-    /// The code may change without the spec, which a rollout in steps could not hold up
-    UnpinnedSource,
-    /// A dependency that is missing, or an order that contradicts itself
-    InvalidOrder,
+struct Memory {
+    recipe: Recipe,
+    generators: Option<Vec<Generator>>,
+    apps: Option<Vec<WrittenApp>>,
+    inputs: GeneratorInputs,
+    blueprint: Option<Blueprint>,
+    outcomes: HashMap<Task, Arc<Outcome>>,
+    generated: Arc<Generated>,
 }
 
-struct Fault {
-    field: String,
-    reason: ErrorReason,
-    message: String,
+/// What every child depends on.
+#[derive(Clone, PartialEq)]
+struct Recipe {
+    parent: Parent,
+    template: Option<Template>,
+    defaults: Map<String, Value>,
+    templating: Option<Templating>,
+    ignored: Vec<IgnoredDifference>,
 }
 
-impl Fault {
-    fn new(field: impl Into<String>, reason: ErrorReason, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason,
-            message: message.into(),
+/// What becomes one child, or an error.
+#[derive(PartialEq, Eq, Hash)]
+struct Task {
+    /// An app written out, and not an element
+    written: bool,
+    members: Map<String, Value>,
+}
+
+/// What became of a task. The name is kept also when the rest failed.
+struct Outcome {
+    name: Option<String>,
+    result: Result<Arc<Child>, Fault>,
+    /// Bytes
+    size: usize,
+}
+
+/// Where a task comes from.
+enum Place {
+    Element(Origin),
+    App(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Element(origin) => origin.fmt(f),
+            Self::App(n) => write!(f, "apps[{n}]"),
         }
     }
 }
 
-/// One element's outcome. The name is kept also when the rest failed.
-struct Candidate {
-    element: String,
-    name: Option<String>,
-    result: Result<Child, Fault>,
+impl Place {
+    fn fault(&self, fault: &Fault) -> ElementError {
+        let mut error = fault.clone().of(self.to_string());
+        if let Self::Element(origin) = self {
+            error.message.push_str(&origin.note());
+        }
+        error
+    }
 }
 
-/// The children of `spec`.
-pub fn generate(spec: &AppOfAppsSpec, _: &GeneratorInputs, parent: &Parent) -> Generated {
-    let defaults = Value::Object(spec.defaults.clone().unwrap_or_default());
-    let mut candidates = Vec::new();
-    let mut generated = Generated::default();
-    if let Some(template) = &spec.template {
-        let elements = elements(spec);
-        if let Err(fault) = template_keys(template) {
-            generated.errors.push(error("template", &fault));
-            // Said once, not for each element; their names protect what exists.
-            for (path, element) in elements {
-                let name = name_of(&Filler::new(), template, element).ok();
-                match name {
-                    Some(name) => drop(generated.kept.insert(name)),
-                    None => generated.errors.push(ElementError {
-                        element: path,
-                        field: "metadata.name".to_owned(),
-                        reason: ErrorReason::InvalidName,
-                        message: "its name can't be filled either".to_owned(),
-                    }),
+impl Renderer {
+    /// The children of `spec`. A parent has its own renderer; asked for another one it starts anew.
+    pub fn generate(
+        &mut self,
+        spec: &AppOfAppsSpec,
+        inputs: &GeneratorInputs,
+        parent: &Parent,
+        judge: &Judge,
+    ) -> Arc<Generated> {
+        let recipe = Recipe {
+            parent: parent.clone(),
+            template: spec.template.clone(),
+            defaults: spec.defaults.clone().unwrap_or_default(),
+            templating: spec.templating.clone(),
+            ignored: spec.ignore_child_differences.clone().unwrap_or_default(),
+        };
+        let memory = self.memory.take().filter(|memory| memory.recipe == recipe);
+        let (blueprint, known) = match memory {
+            Some(memory)
+                if memory.generators == spec.generators
+                    && memory.apps == spec.apps
+                    && memory.inputs == *inputs =>
+            {
+                let generated = memory.generated.clone();
+                self.memory = Some(memory);
+                return generated;
+            }
+            Some(memory) => (memory.blueprint, memory.outcomes),
+            None => (None, HashMap::new()),
+        };
+        let made = Run {
+            spec,
+            inputs,
+            recipe: &recipe,
+            judge,
+            texts: &mut self.texts,
+        }
+        .run(blueprint, &known);
+        let generated = Arc::new(made.generated);
+        self.memory = Some(Memory {
+            recipe,
+            generators: spec.generators.clone(),
+            apps: spec.apps.clone(),
+            inputs: inputs.clone(),
+            blueprint: made.blueprint,
+            outcomes: made.outcomes,
+            generated: generated.clone(),
+        });
+        generated
+    }
+}
+
+struct Run<'a> {
+    spec: &'a AppOfAppsSpec,
+    inputs: &'a GeneratorInputs,
+    recipe: &'a Recipe,
+    judge: &'a Judge<'a>,
+    texts: &'a mut Texts,
+}
+
+#[derive(Default)]
+struct Made {
+    generated: Generated,
+    blueprint: Option<Blueprint>,
+    outcomes: HashMap<Task, Arc<Outcome>>,
+}
+
+impl Run<'_> {
+    fn run(self, blueprint: Option<Blueprint>, known: &HashMap<Task, Arc<Outcome>>) -> Made {
+        let delimiters = match Delimiters::new(self.spec.templating.as_ref()) {
+            Ok(delimiters) => delimiters,
+            Err((field, message)) => {
+                let fault = Fault::new(field, ErrorReason::Template, message);
+                return failed(fault.of("templating"));
+            }
+        };
+        let generators = self.spec.generators.as_deref().unwrap_or_default();
+        let namespace = &self.recipe.parent.namespace;
+        let elements =
+            generators::read(generators, self.inputs, namespace, &delimiters, self.texts);
+        let mut places = Vec::with_capacity(elements.found.len());
+        let mut tasks = Vec::with_capacity(elements.found.len());
+        for element in elements.found {
+            places.push(Place::Element(element.origin));
+            tasks.push(Task {
+                written: false,
+                members: element.members,
+            });
+        }
+        let mut blueprint = blueprint;
+        let mut refusal = None;
+        if let Some(template) = &self.spec.template {
+            if blueprint.is_none() {
+                match Blueprint::read(template, &self.recipe.defaults, &delimiters) {
+                    Ok(read) => blueprint = Some(read),
+                    Err(fault) => refusal = Some(fault),
                 }
             }
-            generated.complete = generated.errors.len() == 1;
-            return generated;
+            let cost = blueprint.as_ref().map_or(0, |blueprint| blueprint.cost);
+            if cost.saturating_mul(tasks.len()) > limits::EXPRESSION_BYTES {
+                refusal = Some(Fault::new(
+                    "spec",
+                    ErrorReason::TooLarge,
+                    format!(
+                        "{} elements, each with expressions of {cost} bytes, are more than the {} that one AppOfApps may fill; use several",
+                        tasks.len(),
+                        mib(limits::EXPRESSION_BYTES)
+                    ),
+                ));
+            }
+        } else if !tasks.is_empty() {
+            refusal = Some(Fault::new(
+                "template",
+                ErrorReason::Template,
+                "is missing; generators need one",
+            ));
         }
-        let filler = Filler::new();
-        for (path, element) in elements {
-            candidates.push(from_template(&filler, template, path, element, &defaults));
+        let written = self.spec.apps.iter().flatten().enumerate();
+        for (n, app) in written {
+            places.push(Place::App(n));
+            tasks.push(Task {
+                written: true,
+                members: members(app),
+            });
+        }
+        let maker = Maker {
+            namespace,
+            ignored: &self.recipe.ignored,
+            judge: self.judge,
+        };
+        let defaults = &self.recipe.defaults;
+        let outcomes = if refusal.is_some() {
+            None
+        } else {
+            let make = |task: &Task| make(task, blueprint.as_ref(), defaults, &maker);
+            let outcomes = make_all(&tasks, known, &make);
+            if outcomes.is_none() {
+                refusal = Some(Fault::new(
+                    "spec",
+                    ErrorReason::TooLarge,
+                    format!(
+                        "the children take more than {} together; use several AppOfApps",
+                        mib(limits::CHILDREN_BYTES)
+                    ),
+                ));
+            }
+            outcomes
+        };
+        let mut generated = match (&outcomes, refusal) {
+            (Some(outcomes), _) => collect(&places, outcomes, &self.recipe.parent),
+            (None, refusal) => {
+                let template = self.spec.template.as_ref();
+                let name = template.map(|template| blueprint::read_name(template, &delimiters));
+                refused(refusal, &places, &tasks, name.and_then(Result::ok))
+            }
+        };
+        generated.complete &= !elements.missing;
+        generated.idle = elements.idle;
+        // What could not be read comes before what could not be filled.
+        generated.errors.splice(0..0, elements.errors);
+        let outcomes = outcomes.into_iter().flatten();
+        Made {
+            generated,
+            blueprint,
+            outcomes: tasks.into_iter().zip(outcomes).collect(),
         }
     }
-    for (n, app) in spec.apps.iter().flatten().enumerate() {
-        let element = format!("apps[{n}]");
-        let own = Value::Object(app.spec.clone());
-        let name = valid_name(&app.name);
-        candidates.push(Candidate {
-            element,
-            result: name
-                .as_ref()
-                .map_err(|message| Fault::new("name", ErrorReason::InvalidName, message))
-                .and_then(|name| {
-                    let mut child = child(
-                        name,
-                        app.labels.clone(),
-                        app.annotations.clone(),
-                        &defaults,
-                        &own,
-                    )?;
-                    child.wave = app.wave.unwrap_or(0) as u32;
-                    child.depends_on = app.depends_on.clone();
-                    let all = spec.ignore_child_differences.iter().flatten();
-                    child.ignored = all.flat_map(|i| i.json_pointers.clone()).collect();
-                    let (l, a, s) = (
-                        child.labels.clone(),
-                        child.annotations.clone(),
-                        child.spec.clone(),
-                    );
-                    Ok(Child::new(&child, l, a, s))
-                }),
-            name: name.ok(),
-        });
-    }
-    collect(candidates, parent)
 }
 
-fn elements(spec: &AppOfAppsSpec) -> Vec<(String, &Map<String, Value>)> {
-    let mut found = Vec::new();
-    for (g, generator) in spec.generators.iter().flatten().enumerate() {
-        for (n, element) in generator
-            .list
-            .iter()
-            .flat_map(|list| list.elements.iter().enumerate())
-        {
-            found.push((format!("generators[{g}].list.elements[{n}]"), element));
-        }
+fn failed(error: ElementError) -> Made {
+    Made {
+        generated: Generated {
+            errors: vec![error],
+            ..Generated::default()
+        },
+        ..Made::default()
     }
-    found
 }
 
-/// Sorts the outcomes by name; of several elements with one name none wins.
-fn collect(candidates: Vec<Candidate>, parent: &Parent) -> Generated {
-    let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for candidate in &candidates {
-        if let Some(name) = &candidate.name {
-            by_name.entry(name).or_default().push(&candidate.element);
-        }
+fn members(app: &WrittenApp) -> Map<String, Value> {
+    match serde_json::to_value(app) {
+        Ok(Value::Object(members)) => members,
+        // A struct with a map of JSON in it is an object.
+        _ => Map::new(),
     }
+}
+
+/// The error of all tasks, said once; the names of what exists protect it.
+fn refused(
+    fault: Option<Fault>,
+    places: &[Place],
+    tasks: &[Task],
+    name: Option<Pattern>,
+) -> Generated {
     let mut generated = Generated {
         complete: true,
         ..Generated::default()
     };
-    for candidate in &candidates {
-        let rivals = candidate
-            .name
-            .as_deref()
-            .and_then(|name| by_name.get(name))
-            .filter(|elements| elements.len() > 1);
-        match (&candidate.name, rivals, &candidate.result) {
-            (Some(name), Some(elements), _) => {
-                generated.kept.insert(name.clone());
-                let others: Vec<&str> = elements
-                    .iter()
-                    .copied()
-                    .filter(|element| *element != candidate.element)
-                    .take(3)
-                    .collect();
-                let more = elements.len().saturating_sub(1 + others.len());
-                let and = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
-                generated.errors.push(ElementError {
-                    element: candidate.element.clone(),
-                    field: "metadata.name".to_owned(),
-                    reason: ErrorReason::DuplicateName,
-                    message: format!(
-                        "{name:?} is also the name of {}{and}; {}/{} keeps what exists until the names differ",
-                        others.join(", "),
-                        parent.namespace,
-                        parent.name
-                    ),
-                });
+    generated
+        .errors
+        .extend(fault.map(|fault| fault.of("template")));
+    for (place, task) in places.iter().zip(tasks) {
+        let found = match &name {
+            _ if task.written => task
+                .members
+                .get("name")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            Some(pattern) => blueprint::name(pattern, &Scope::new(&task.members)).ok(),
+            None => None,
+        };
+        match found {
+            Some(name) => drop(generated.kept.insert(name)),
+            None if generated.complete => {
+                generated.complete = false;
+                let message =
+                    "the names of this element and maybe of others can't be filled either";
+                generated.errors.push(place.fault(&Fault::new(
+                    "metadata.name",
+                    ErrorReason::InvalidName,
+                    message,
+                )));
             }
-            (Some(_), None, Ok(child)) => {
-                let source = candidate.element.clone();
-                generated.sources.insert(child.name.clone(), source);
-                generated
-                    .children
-                    .insert(child.name.clone(), Arc::new(child.clone()));
-            }
-            (name, None, Err(fault)) => {
-                match name {
-                    Some(name) => drop(generated.kept.insert(name.clone())),
-                    None => generated.complete = false,
-                }
-                generated.errors.push(error(&candidate.element, fault));
-            }
-            // A child has a name.
-            (None, _, _) => generated.complete = false,
+            None => {}
         }
     }
     generated
 }
 
-fn error(element: &str, fault: &Fault) -> ElementError {
-    ElementError {
-        element: element.to_owned(),
-        field: fault.field.clone(),
-        reason: fault.reason,
-        message: fault.message.clone(),
+/// The outcome of each task, in their order; `None` if the children together are too large, whatever that order is.
+fn make_all(
+    tasks: &[Task],
+    known: &HashMap<Task, Arc<Outcome>>,
+    make: &(dyn Fn(&Task) -> Outcome + Sync),
+) -> Option<Vec<Arc<Outcome>>> {
+    let mut outcomes: Vec<Option<Arc<Outcome>>> =
+        tasks.iter().map(|task| known.get(task).cloned()).collect();
+    let total = AtomicUsize::new(outcomes.iter().flatten().map(|outcome| outcome.size).sum());
+    let new: Vec<usize> = (0..tasks.len())
+        .filter(|n| outcomes[*n].is_none())
+        .collect();
+    let work = |numbers: &[usize]| -> Vec<(usize, Arc<Outcome>)> {
+        let fits = || total.load(Ordering::Relaxed) <= limits::CHILDREN_BYTES;
+        let numbers = numbers.iter().take_while(|_| fits());
+        numbers
+            .map(|n| {
+                let outcome = make(&tasks[*n]);
+                total.fetch_add(outcome.size, Ordering::Relaxed);
+                (*n, Arc::new(outcome))
+            })
+            .collect()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(THREADS).min(new.len() / FOR_ONE_THREAD).max(1);
+    let shares = new.chunks(new.len().div_ceil(threads).max(1));
+    let made: Vec<(usize, Arc<Outcome>)> = if threads == 1 {
+        work(&new)
+    } else {
+        std::thread::scope(|scope| {
+            let work = &work;
+            let running: Vec<_> = shares
+                .map(|share| scope.spawn(move || work(share)))
+                .collect();
+            let results = running.into_iter().map(|thread| match thread.join() {
+                Ok(made) => made,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            results.flatten().collect()
+        })
+    };
+    for (n, outcome) in made {
+        outcomes[n] = Some(outcome);
     }
-}
-
-/// Keys are not filled, so they can be judged once.
-fn template_keys(template: &Template) -> Result<(), Fault> {
-    for (part, keys) in [
-        ("labels", &template.metadata.labels),
-        ("annotations", &template.metadata.annotations),
-    ] {
-        if let Some((_, why)) = refused_key(keys) {
-            return Err(Fault::new(
-                format!("metadata.{part}"),
-                ErrorReason::InvalidMetadata,
-                why,
-            ));
-        }
+    if total.into_inner() > limits::CHILDREN_BYTES {
+        return None;
     }
-    Ok(())
+    outcomes.into_iter().collect()
 }
 
-fn name_of(
-    filler: &Filler,
-    template: &Template,
-    element: &Map<String, Value>,
-) -> Result<String, Fault> {
-    let field = "metadata.name";
-    let name = filler
-        .text(&template.metadata.name, element)
-        .map_err(|message| Fault::new(field, ErrorReason::Template, message))?;
-    valid_name(&name).map_err(|message| Fault::new(field, ErrorReason::InvalidName, message))
-}
-
-fn valid_name(name: &str) -> Result<String, String> {
-    if is_name(name) {
-        return Ok(name.to_owned());
-    }
-    let cut: String = name.chars().take(80).collect();
-    Err(format!(
-        "{cut:?} is no name for an object; use lower-case letters, digits and -, beginning and ending with a letter or digit"
-    ))
-}
-
-fn from_template(
-    filler: &Filler,
-    template: &Template,
-    path: String,
-    element: &Map<String, Value>,
-    defaults: &Value,
-) -> Candidate {
-    let name = name_of(filler, template, element);
-    let known = name.as_ref().ok().cloned();
-    let result = name.and_then(|name| {
-        let labels = fill_map(filler, "labels", &template.metadata.labels, element)?;
-        for (key, value) in &labels {
-            if !is_label_value(value) {
-                return Err(Fault::new(
-                    format!("metadata.labels.{key}"),
-                    ErrorReason::InvalidMetadata,
-                    format!("{value:?} is no label value: at most 63 letters, digits, -, _ and ."),
-                ));
+fn make(
+    task: &Task,
+    blueprint: Option<&Blueprint>,
+    defaults: &Map<String, Value>,
+    maker: &Maker,
+) -> Outcome {
+    let (name, made) = match blueprint {
+        _ if task.written => {
+            let name = task
+                .members
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            match blueprint::valid_name("name", name) {
+                Ok(()) => {
+                    let draft = blueprint::written(&task.members, defaults);
+                    let made = draft.and_then(|draft| maker.make("", name, draft));
+                    (Some(name.to_owned()), made)
+                }
+                Err(fault) => (None, Err(fault)),
             }
         }
-        let annotations = fill_map(
-            filler,
-            "annotations",
-            &template.metadata.annotations,
-            element,
-        )?;
-        let spec = filler
-            .fill(&Value::Object(template.spec.clone()), "spec", element)
-            .map_err(|(field, message)| Fault::new(field, ErrorReason::Template, message))?;
-        child(&name, labels, annotations, defaults, &spec)
-    });
-    Candidate {
-        element: path,
-        name: known,
-        result,
+        Some(blueprint) => {
+            let scope = Scope::new(&task.members);
+            match blueprint.name(&scope) {
+                Ok(name) => {
+                    let draft = blueprint.fill(&scope);
+                    let made = draft.and_then(|draft| maker.make("metadata.", &name, draft));
+                    (Some(name), made)
+                }
+                Err(fault) => (None, Err(fault)),
+            }
+        }
+        None => {
+            let fault = Fault::new("template", ErrorReason::Template, "is missing");
+            (None, Err(fault))
+        }
+    };
+    let size = made.as_ref().map_or(0, |(_, size)| *size);
+    Outcome {
+        name,
+        result: made.map(|(child, _)| Arc::new(child)),
+        size,
     }
 }
 
-fn fill_map(
-    filler: &Filler,
-    part: &str,
-    map: &BTreeMap<String, String>,
-    element: &Map<String, Value>,
-) -> Result<BTreeMap<String, String>, Fault> {
-    map.iter()
-        .map(|(key, text)| {
-            let text = filler.text(text, element).map_err(|message| {
-                Fault::new(
-                    format!("metadata.{part}.{key}"),
-                    ErrorReason::Template,
-                    message,
-                )
-            })?;
-            Ok((key.clone(), text))
-        })
-        .collect()
+/// Sorts the outcomes by name; of several elements with one name none wins.
+fn collect(places: &[Place], outcomes: &[Arc<Outcome>], parent: &Parent) -> Generated {
+    let names = outcomes.iter().enumerate();
+    let mut named: Vec<(&str, usize)> = names
+        .filter_map(|(n, outcome)| Some((outcome.name.as_deref()?, n)))
+        .collect();
+    named.sort_unstable();
+    let mut rivals: HashMap<usize, &[(&str, usize)]> = HashMap::new();
+    let mut generated = Generated {
+        complete: true,
+        ..Generated::default()
+    };
+    for group in named.chunk_by(|(a, _), (b, _)| a == b) {
+        if let [(name, n)] = group {
+            match &outcomes[*n].result {
+                Ok(child) => {
+                    let source = places[*n].to_string();
+                    generated.sources.insert(child.name.clone(), source);
+                    generated.children.insert(child.name.clone(), child.clone());
+                }
+                Err(_) => drop(generated.kept.insert((*name).to_owned())),
+            }
+        } else if let Some((name, _)) = group.first() {
+            generated.kept.insert((*name).to_owned());
+            rivals.extend(group.iter().map(|(_, n)| (*n, group)));
+        }
+    }
+    for (n, (place, outcome)) in places.iter().zip(outcomes).enumerate() {
+        generated.complete &= outcome.name.is_some();
+        if let Some(group) = rivals.get(&n) {
+            let fault = duplicate(group, n, places, parent);
+            generated.errors.push(place.fault(&fault));
+        } else if let Err(fault) = &outcome.result {
+            generated.errors.push(place.fault(fault));
+        }
+    }
+    generated
 }
 
-fn child(
-    name: &str,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    defaults: &Value,
-    own: &Value,
-) -> Result<Child, Fault> {
-    let kind = crate::api::app_of_apps::ChildKind::DatabricksApp.name();
-    let spec = without_nulls(merge(defaults, own));
-    let rendered = json!({
-        "kind": kind,
-        "metadata": {"name": name, "labels": labels, "annotations": annotations},
-        "spec": spec,
-    });
-    let size = rendered.to_string().len();
-    if size > CHILD_BYTES {
-        return Err(Fault::new(
-            "spec",
-            ErrorReason::TooLarge,
-            format!("the child would take {size} bytes, at most {CHILD_BYTES} are allowed"),
-        ));
-    }
-    Ok(Child {
-        kind,
-        name: name.to_owned(),
-        wave: 0,
-        depends_on: Vec::new(),
-        labels,
-        annotations,
-        ignored: Vec::new(),
-        revision: digest::of(&rendered),
-        spec,
-    })
+fn duplicate(group: &[(&str, usize)], n: usize, places: &[Place], parent: &Parent) -> Fault {
+    let name = group.first().map_or("", |(name, _)| name);
+    let others: Vec<String> = group
+        .iter()
+        .filter(|(_, other)| *other != n)
+        .take(3)
+        .map(|(_, other)| places[*other].to_string())
+        .collect();
+    let and = match group.len() - 1 - others.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "{name:?} is also the name of {}{and}; {}/{} keeps what exists until the names differ",
+        others.join(", "),
+        parent.namespace,
+        parent.name
+    );
+    Fault::new("metadata.name", ErrorReason::DuplicateName, message)
 }
+
+#[cfg(test)]
+#[path = "generate_tests.rs"]
+mod generate_tests;

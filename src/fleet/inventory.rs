@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Parent;
+use super::child::Child;
 use super::gate::{Gate, Moment, Terms, gate};
-use super::generate::{Child, Generated};
+use super::generate::Generated;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
 use crate::api::row::{ChildView, Owner};

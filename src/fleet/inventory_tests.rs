@@ -6,13 +6,13 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::api::app_of_apps::{AppOfAppsSpec, FleetSummary};
-use crate::fleet::generate::ErrorReason;
+use crate::fleet::ErrorReason;
 use crate::fleet::prune::{Verdict, status};
 use crate::fleet::testing::{Fate, Model, condition, parent, spec, stranger};
 use crate::fleet::{GeneratorInputs, Survey};
 
 fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
-    crate::fleet::generate(spec, &GeneratorInputs::default(), parent)
+    crate::fleet::generate(spec, &GeneratorInputs::default(), parent, &|_| Vec::new())
 }
 
 fn teams(teams: &[&str]) -> AppOfAppsSpec {

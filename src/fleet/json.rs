@@ -64,16 +64,19 @@ pub(super) fn holds_but(live: &Value, wish: &Value, ignored: &[String], at: &str
     holds(&live, &wish)
 }
 
-/// Takes away what lies at the JSON pointer, if anything does.
+/// Takes out what an RFC 6901 pointer names, if it is there. An item of a list is emptied, so that the others keep their
+/// places.
 pub(super) fn remove(value: &mut Value, pointer: &str) {
     let Some((parent, last)) = pointer.rsplit_once('/') else {
         return;
     };
+    let last = unescaped(last);
     match value.pointer_mut(parent) {
-        Some(Value::Object(map)) => drop(map.remove(&unescaped(last))),
+        Some(Value::Object(map)) => drop(map.remove(&last)),
         Some(Value::Array(items)) => {
-            if let Some(n) = last.parse().ok().filter(|n| *n < items.len()) {
-                drop(items.remove(n));
+            let item = last.parse::<usize>().ok().and_then(|n| items.get_mut(n));
+            if let Some(item) = item {
+                *item = Value::Null;
             }
         }
         _ => {}
@@ -83,7 +86,14 @@ pub(super) fn remove(value: &mut Value, pointer: &str) {
 /// Makes what lies at the JSON pointer of `wish` what lies there in `live`; nothing, if there is nothing.
 pub(super) fn carry(wish: &mut Value, live: &Value, pointer: &str) {
     let Some(found) = live.pointer(pointer) else {
-        return remove(wish, pointer);
+        let inside = pointer
+            .rsplit_once('/')
+            .and_then(|(at, _)| wish.pointer(at));
+        // An item of a list can't be left out without moving the others.
+        if inside.is_some_and(Value::is_object) {
+            remove(wish, pointer);
+        }
+        return;
     };
     let mut here = wish;
     let mut parts = pointer.split('/').skip(1).peekable();
@@ -170,5 +180,28 @@ mod tests {
         assert!(!holds(&live, &json!({"a": {"b": 2}})));
         assert!(!holds(&live, &json!({"l": []})));
         assert!(!holds(&live, &json!({"c": 1})));
+    }
+
+    #[test]
+    fn a_pointer_takes_out_one_member() {
+        let value = json!({"a": {"b/c": 1, "d~": 2}, "l": [1, {"x": 2}]});
+        for (pointer, left) in [
+            ("/a/b~1c", json!({"a": {"d~": 2}, "l": [1, {"x": 2}]})),
+            ("/a/d~0", json!({"a": {"b/c": 1}, "l": [1, {"x": 2}]})),
+            (
+                "/l/0",
+                json!({"a": {"b/c": 1, "d~": 2}, "l": [null, {"x": 2}]}),
+            ),
+            ("/l/1/x", json!({"a": {"b/c": 1, "d~": 2}, "l": [1, {}]})),
+            ("/a", json!({"l": [1, {"x": 2}]})),
+            ("/a/z/y", value.clone()),
+            ("/l/7", value.clone()),
+            ("a", value.clone()),
+            ("", value.clone()),
+        ] {
+            let mut taken = value.clone();
+            remove(&mut taken, pointer);
+            assert_eq!(taken, left, "{pointer}");
+        }
     }
 }

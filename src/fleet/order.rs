@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::generate::{Child, ElementError, ErrorReason, Generated};
-use super::selector;
+use super::child::Child;
+use super::fault::{ElementError, ErrorReason};
+use super::generate::Generated;
+use super::selector::fulfils;
 use crate::api::app_of_apps::{Strategy, UnpinnedSources};
 
 /// Where a child comes.
@@ -59,12 +61,9 @@ pub fn order(generated: &mut Generated, strategy: &Strategy) -> Order {
     }
     let steps: &[_] = if is_rolling { &rolling.steps } else { &[] };
     let step_of = |child: &Child| {
-        let label = |key: &str| child.labels.get(key).map(String::as_str);
-        let matches = |step: &crate::api::app_of_apps::RolloutStep| {
-            let mut all = step.match_expressions.iter();
-            all.all(|requirement| selector::holds(requirement, label(&requirement.key)))
-        };
-        steps.iter().position(matches).unwrap_or(steps.len())
+        let mut all = steps.iter();
+        let matching = all.position(|step| fulfils(&step.match_expressions, &child.labels));
+        matching.unwrap_or(steps.len())
     };
     let mut places: BTreeMap<String, Place> = generated
         .children

@@ -5,7 +5,9 @@ use crate::fleet::testing::{parent, rolling, spec};
 use crate::fleet::{GeneratorInputs, generate};
 
 fn ordered(fleet: &crate::api::app_of_apps::AppOfAppsSpec) -> (Order, Vec<String>) {
-    let mut generated = generate(fleet, &GeneratorInputs::default(), &parent());
+    let mut generated = generate(fleet, &GeneratorInputs::default(), &parent(), &|_| {
+        Vec::new()
+    });
     let order = order(&mut generated, &fleet.strategy());
     let errors = generated.errors.iter().map(ToString::to_string);
     (order, errors.collect())

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::child::Child;
 use super::gate::{Gate, Moment, Terms, gate};
-use super::generate::{Child, Generated};
+use super::generate::Generated;
 use super::order::{Order, Place};
 use super::record::{self, Record};
 use crate::api::app_of_apps::{AppOfAppsSpec, OnFailure};

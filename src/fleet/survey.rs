@@ -2,8 +2,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::child::Child;
 use super::gate::Moment;
-use super::generate::{Child, Generated};
+use super::generate::Generated;
 use super::inventory::{self, Foreign, Sorted, Why, Write};
 use super::order::{Order, order};
 use super::prune::{self, Prune};

@@ -93,7 +93,7 @@ impl Model {
     pub fn survey(&self) -> Survey {
         let existing: Vec<Arc<ChildView>> = self.views.values().cloned().map(Arc::new).collect();
         survey(
-            generate(&self.spec, &self.inputs, &parent()),
+            generate(&self.spec, &self.inputs, &parent(), &|_| Vec::new()),
             &Facts {
                 spec: &self.spec,
                 parent: &parent(),

@@ -5,11 +5,13 @@ mod plan;
 mod report;
 mod step;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use serde_json::Value;
 
 pub use self::inputs::FleetInputs;
 use self::inputs::{Needs, Read};
@@ -17,7 +19,9 @@ pub use self::step::Step;
 use super::app::spec::DatabricksApp;
 use crate::admission::Admission;
 use crate::api::annotation;
-use crate::api::app_of_apps::{AppOfApps, AppOfAppsStatus, FleetMemory, FleetMode, FleetStatus};
+use crate::api::app_of_apps::{
+    AppOfApps, AppOfAppsSpec, AppOfAppsStatus, FleetMemory, FleetMode, FleetStatus,
+};
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::row::ChildView;
@@ -26,7 +30,8 @@ use crate::engine::controller::Watched;
 use crate::engine::index::Ref;
 use crate::engine::managed::{Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Plan, Wish};
-use crate::fleet::{self, Facts, Moment, Parent, Requests, Survey, Why};
+use crate::engine::reconcile::name_of;
+use crate::fleet::{self, Facts, Generated, Moment, Parent, Renderer, Requests, Survey, Why};
 use crate::telemetry::Clock;
 use crate::telemetry::metrics::{ChildState, Total};
 use crate::worlds::cluster::Cluster;
@@ -40,6 +45,22 @@ pub struct Fleets {
     /// Judges a child before it is written.
     pub admission: Arc<Admission>,
     pub clock: Clock,
+    /// What was generated at the last pass, by parent.
+    pub renderers: Mutex<HashMap<ObjectName, Arc<Mutex<Renderer>>>>,
+}
+
+impl Fleets {
+    fn renderer(&self, parent: &ObjectName, wish: Wish) -> Arc<Mutex<Renderer>> {
+        let mut all = self
+            .renderers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match wish {
+            Wish::Live => all.entry(parent.clone()).or_default().clone(),
+            // The last passes need no memory, and nothing else tells when a parent is gone.
+            Wish::Deleting => all.remove(parent).unwrap_or_default(),
+        }
+    }
 }
 
 /// The cluster, and the children of the namespace as the watch holds them.
@@ -48,6 +69,22 @@ pub struct World {
     watched: Vec<Arc<ChildView>>,
     read: Read,
     clock: Clock,
+    renderer: Arc<Mutex<Renderer>>,
+    admission: Arc<Admission>,
+}
+
+impl World {
+    /// The children that the spec asks for, each judged by its definition.
+    fn generate(&self, spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
+        let judge = |object: &Value| {
+            let objections = self.admission.judge(object).into_iter();
+            objections
+                .map(|objection| (objection.field.to_string(), objection.message))
+                .collect()
+        };
+        let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::unwrap_or_clone(renderer.generate(spec, &self.read.inputs, parent, &judge))
+    }
 }
 
 /// The namespace's children, and what follows from them and the spec.
@@ -128,6 +165,8 @@ impl Managed for AppOfApps {
             watched: fleets.cluster.views(&namespace, apps),
             read: fleets.inputs.read(&needs, &namespace),
             clock: fleets.clock,
+            renderer: fleets.renderer(&name_of(self), wish),
+            admission: fleets.admission.clone(),
         })
     }
 
@@ -142,7 +181,7 @@ impl Managed for AppOfApps {
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
-        let mut generated = fleet::generate(&self.spec, &world.read.inputs, &parent);
+        let mut generated = world.generate(&self.spec, &parent);
         world.read.qualify(&mut generated);
         let survey = fleet::survey(
             generated,

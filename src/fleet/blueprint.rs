@@ -1,0 +1,454 @@
+//! A template read once, over its defaults, and filled from each element.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::fault::{ErrorReason, Fault};
+use super::json::{merge, without_nulls};
+use super::limits;
+use super::metadata::{is_label_value, is_name, refused_key};
+use super::template::{Delimiters, Pattern, Scope};
+use crate::api::app_of_apps::{ChildKind, Template};
+
+const DEPENDENCIES: usize = 32;
+const WAVES: std::ops::RangeInclusive<i64> = 0..=99;
+
+/// What an element asks for, before it is judged.
+pub(super) struct Draft {
+    pub kind: &'static str,
+    pub wave: u32,
+    pub depends_on: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// Over the defaults, without nulls
+    pub spec: Value,
+}
+
+/// A template, read.
+pub(super) struct Blueprint {
+    kind: ChildKind,
+    name: Pattern,
+    wave: Option<Pattern>,
+    depends_on: Vec<Pattern>,
+    labels: Vec<(String, Pattern)>,
+    annotations: Vec<(String, Pattern)>,
+    spec: Node,
+    /// Bytes of all its expressions
+    pub cost: usize,
+}
+
+/// A part of the spec, with the defaults below it.
+enum Node {
+    /// Without expressions, and without nulls
+    Plain(Value),
+    Filled {
+        path: String,
+        pattern: Pattern,
+        /// The default in its place, if that is an object
+        below: Option<Value>,
+    },
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+/// The name can be had even where the rest of a template is wrong.
+pub(super) fn read_name(template: &Template, delimiters: &Delimiters) -> Result<Pattern, Fault> {
+    read("metadata.name", &template.metadata.name, delimiters)
+}
+
+fn read(field: &str, text: &str, delimiters: &Delimiters) -> Result<Pattern, Fault> {
+    Pattern::read(text, delimiters)
+        .map_err(|message| Fault::new(field, ErrorReason::Template, message))
+}
+
+/// The name that an element asks for.
+pub(super) fn name(pattern: &Pattern, scope: &Scope) -> Result<String, Fault> {
+    let field = "metadata.name";
+    let name = pattern
+        .text(scope)
+        .map_err(|message| Fault::new(field, ErrorReason::Template, message))?;
+    valid_name(field, &name)?;
+    Ok(name)
+}
+
+pub(super) fn valid_name(field: &str, name: &str) -> Result<(), Fault> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let message = if name.len() > 253 {
+        format!(
+            "{:?} is longer than the 253 characters of a name",
+            cut(name)
+        )
+    } else {
+        format!(
+            "{:?} is no name for an object; use lower-case letters, digits and -, beginning and ending with a letter or digit",
+            cut(name)
+        )
+    };
+    Err(Fault::new(field, ErrorReason::InvalidName, message))
+}
+
+fn cut(text: &str) -> String {
+    crate::api::status::cut(text, 80)
+}
+
+/// Keys that belong to others.
+fn judge_keys(
+    prefix: &str,
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<(), Fault> {
+    for (part, keys) in [("labels", labels), ("annotations", annotations)] {
+        if let Some((_, why)) = refused_key(keys) {
+            let field = format!("{prefix}{part}");
+            return Err(Fault::new(field, ErrorReason::InvalidMetadata, why));
+        }
+    }
+    Ok(())
+}
+
+fn judge_labels(prefix: &str, labels: &BTreeMap<String, String>) -> Result<(), Fault> {
+    match labels.iter().find(|(_, value)| !is_label_value(value)) {
+        None => Ok(()),
+        Some((key, value)) => Err(Fault::new(
+            format!("{prefix}labels.{key}"),
+            ErrorReason::InvalidMetadata,
+            format!(
+                "{:?} is no label value: at most 63 letters, digits, -, _ and .",
+                cut(value)
+            ),
+        )),
+    }
+}
+
+/// Sorted, each once, none that is no name.
+fn dependencies(names: Vec<(String, String)>) -> Result<Vec<String>, Fault> {
+    let mut sorted = Vec::with_capacity(names.len());
+    for (field, name) in names {
+        if name.is_empty() {
+            continue;
+        }
+        if !is_name(&name) {
+            let message = format!("{:?} is no name of a child", cut(&name));
+            return Err(Fault::new(field, ErrorReason::InvalidOrder, message));
+        }
+        sorted.push(name);
+    }
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() > DEPENDENCIES {
+        let message = format!(
+            "names {} children, at most {DEPENDENCIES} are allowed",
+            sorted.len()
+        );
+        return Err(Fault::new("dependsOn", ErrorReason::InvalidOrder, message));
+    }
+    Ok(sorted)
+}
+
+/// A wave from 0 to 99.
+fn wave(value: &Value) -> Result<u32, Fault> {
+    let number = match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match number
+        .filter(|number| WAVES.contains(number))
+        .map(u32::try_from)
+    {
+        Some(Ok(wave)) => Ok(wave),
+        _ => {
+            let message = format!(
+                "{} is no wave: a whole number from 0 to 99",
+                cut(&value.to_string())
+            );
+            Err(Fault::new("wave", ErrorReason::InvalidOrder, message))
+        }
+    }
+}
+
+/// An app written out, as its members.
+pub(super) fn written(
+    app: &Map<String, Value>,
+    defaults: &Map<String, Value>,
+) -> Result<Draft, Fault> {
+    let texts = |part: &str| -> BTreeMap<String, String> {
+        let map = app.get(part).and_then(Value::as_object);
+        map.into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
+    };
+    let (labels, annotations) = (texts("labels"), texts("annotations"));
+    judge_keys("", &labels, &annotations)?;
+    judge_labels("", &labels)?;
+    let names = app.get("dependsOn").and_then(Value::as_array);
+    let names = names.into_iter().flatten().enumerate().map(|(n, name)| {
+        let name = name.as_str().unwrap_or_default();
+        (format!("dependsOn[{n}]"), name.to_owned())
+    });
+    let defaults = Value::Object(defaults.clone());
+    let spec = app.get("spec").cloned();
+    let spec = spec.unwrap_or_else(|| Value::Object(Map::new()));
+    Ok(Draft {
+        kind: ChildKind::default().name(),
+        wave: app.get("wave").map(wave).transpose()?.unwrap_or_default(),
+        depends_on: dependencies(names.collect())?,
+        labels,
+        annotations,
+        spec: without_nulls(merge(&defaults, &spec)),
+    })
+}
+
+impl Blueprint {
+    /// Reads the template. An error is one of every element.
+    pub(super) fn read(
+        template: &Template,
+        defaults: &Map<String, Value>,
+        delimiters: &Delimiters,
+    ) -> Result<Self, Fault> {
+        let metadata = &template.metadata;
+        // Keys are not filled, so they can be judged once.
+        judge_keys("metadata.", &metadata.labels, &metadata.annotations)?;
+        let map = |part: &str, map: &BTreeMap<String, String>| {
+            map.iter()
+                .map(|(key, text)| {
+                    let pattern = read(&format!("metadata.{part}.{key}"), text, delimiters)?;
+                    Ok((key.clone(), pattern))
+                })
+                .collect::<Result<Vec<_>, Fault>>()
+        };
+        let wave = template.wave.as_deref();
+        let depends_on = template.depends_on.iter().enumerate();
+        let mut cost = 0;
+        let spec = node(
+            &template.spec,
+            Some(defaults),
+            "spec",
+            delimiters,
+            &mut cost,
+        )?;
+        let blueprint = Self {
+            kind: template.kind.unwrap_or_default(),
+            name: read_name(template, delimiters)?,
+            wave: wave
+                .map(|text| read("wave", text, delimiters))
+                .transpose()?,
+            depends_on: depends_on
+                .map(|(n, text)| read(&format!("dependsOn[{n}]"), text, delimiters))
+                .collect::<Result<_, _>>()?,
+            labels: map("labels", &metadata.labels)?,
+            annotations: map("annotations", &metadata.annotations)?,
+            spec,
+            cost: 0,
+        };
+        let texts = blueprint.labels.iter().chain(&blueprint.annotations);
+        let cost = cost
+            + blueprint.name.cost()
+            + blueprint.wave.as_ref().map_or(0, Pattern::cost)
+            + blueprint
+                .depends_on
+                .iter()
+                .map(Pattern::cost)
+                .sum::<usize>()
+            + texts.map(|(_, pattern)| pattern.cost()).sum::<usize>();
+        Ok(Self { cost, ..blueprint })
+    }
+
+    pub(super) fn name(&self, scope: &Scope) -> Result<String, Fault> {
+        name(&self.name, scope)
+    }
+
+    /// Everything but the name.
+    pub(super) fn fill(&self, scope: &Scope) -> Result<Draft, Fault> {
+        let labels = fill_texts("labels", &self.labels, scope)?;
+        judge_labels("metadata.", &labels)?;
+        let mut budget = limits::CHILD_BYTES;
+        Ok(Draft {
+            kind: self.kind.name(),
+            wave: self.fill_wave(scope)?,
+            depends_on: self.fill_dependencies(scope)?,
+            annotations: fill_texts("annotations", &self.annotations, scope)?,
+            spec: self.spec.fill(scope, &mut budget)?,
+            labels,
+        })
+    }
+
+    fn fill_wave(&self, scope: &Scope) -> Result<u32, Fault> {
+        let Some(pattern) = &self.wave else {
+            return Ok(0);
+        };
+        let value = pattern
+            .value(scope)
+            .map_err(|message| Fault::new("wave", ErrorReason::Template, message))?;
+        wave(&value)
+    }
+
+    fn fill_dependencies(&self, scope: &Scope) -> Result<Vec<String>, Fault> {
+        let mut names = Vec::new();
+        for (n, pattern) in self.depends_on.iter().enumerate() {
+            let field = format!("dependsOn[{n}]");
+            let fault = |message| Fault::new(field.clone(), ErrorReason::Template, message);
+            match pattern.value(scope).map_err(fault)? {
+                Value::String(name) => names.push((field, name)),
+                Value::Null => {}
+                Value::Array(items) => {
+                    for item in items {
+                        let Value::String(name) = item else {
+                            let message = "gives a list that holds something else than names";
+                            return Err(fault(message.to_owned()));
+                        };
+                        names.push((field.clone(), name));
+                    }
+                }
+                Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                    return Err(fault("gives neither a name nor a list of names".to_owned()));
+                }
+            }
+        }
+        dependencies(names)
+    }
+}
+
+fn fill_texts(
+    part: &str,
+    patterns: &[(String, Pattern)],
+    scope: &Scope,
+) -> Result<BTreeMap<String, String>, Fault> {
+    patterns
+        .iter()
+        .map(|(key, pattern)| match pattern.text(scope) {
+            Ok(text) => Ok((key.clone(), text)),
+            Err(message) => {
+                let field = format!("metadata.{part}.{key}");
+                Err(Fault::new(field, ErrorReason::Template, message))
+            }
+        })
+        .collect()
+}
+
+/// An object of the template over the one of the defaults.
+fn node(
+    own: &Map<String, Value>,
+    below: Option<&Map<String, Value>>,
+    path: &str,
+    delimiters: &Delimiters,
+    cost: &mut usize,
+) -> Result<Node, Fault> {
+    let mut members = Vec::new();
+    for (key, value) in below.into_iter().flatten() {
+        if !own.contains_key(key) && !value.is_null() {
+            members.push((key.clone(), Node::Plain(without_nulls(value.clone()))));
+        }
+    }
+    for (key, value) in own {
+        if value.is_null() {
+            continue;
+        }
+        let default = below.and_then(|below| below.get(key));
+        let path = format!("{path}.{key}");
+        members.push((key.clone(), inner(value, default, path, delimiters, cost)?));
+    }
+    if !members
+        .iter()
+        .all(|(_, node)| matches!(node, Node::Plain(_)))
+    {
+        return Ok(Node::Object(members));
+    }
+    let plain = members.into_iter().filter_map(|(key, node)| match node {
+        Node::Plain(value) => Some((key, value)),
+        _ => None,
+    });
+    Ok(Node::Plain(Value::Object(plain.collect())))
+}
+
+fn inner(
+    own: &Value,
+    below: Option<&Value>,
+    path: String,
+    delimiters: &Delimiters,
+    cost: &mut usize,
+) -> Result<Node, Fault> {
+    match own {
+        Value::String(text) => match read(&path, text, delimiters)? {
+            Pattern::Plain(text) => Ok(Node::Plain(text.into())),
+            pattern => {
+                *cost += pattern.cost();
+                let below = below.filter(|below| below.is_object()).cloned();
+                Ok(Node::Filled {
+                    path,
+                    pattern,
+                    below,
+                })
+            }
+        },
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            let nodes: Vec<Node> = items
+                .map(|(n, item)| inner(item, None, format!("{path}[{n}]"), delimiters, cost))
+                .collect::<Result<_, _>>()?;
+            if !nodes.iter().all(|node| matches!(node, Node::Plain(_))) {
+                return Ok(Node::List(nodes));
+            }
+            let plain = nodes.into_iter().filter_map(|node| match node {
+                Node::Plain(value) => Some(value),
+                _ => None,
+            });
+            Ok(Node::Plain(plain.collect()))
+        }
+        Value::Object(map) => node(
+            map,
+            below.and_then(Value::as_object),
+            &path,
+            delimiters,
+            cost,
+        ),
+        scalar => Ok(Node::Plain(scalar.clone())),
+    }
+}
+
+impl Node {
+    fn fill(&self, scope: &Scope, budget: &mut usize) -> Result<Value, Fault> {
+        match self {
+            Self::Plain(value) => Ok(value.clone()),
+            Self::Filled {
+                path,
+                pattern,
+                below,
+            } => {
+                let value = pattern
+                    .value(scope)
+                    .map_err(|message| Fault::new(path.as_str(), ErrorReason::Template, message))?;
+                *budget = budget
+                    .checked_sub(limits::size(&value))
+                    .ok_or_else(too_large)?;
+                Ok(match (below, value) {
+                    (Some(below), Value::Object(value)) => {
+                        without_nulls(merge(below, &Value::Object(value)))
+                    }
+                    (_, value) => without_nulls(value),
+                })
+            }
+            Self::List(nodes) => nodes.iter().map(|node| node.fill(scope, budget)).collect(),
+            Self::Object(members) => {
+                let mut map = Map::new();
+                for (key, node) in members {
+                    let value = node.fill(scope, budget)?;
+                    if !value.is_null() {
+                        map.insert(key.clone(), value);
+                    }
+                }
+                Ok(Value::Object(map))
+            }
+        }
+    }
+}
+
+pub(super) fn too_large() -> Fault {
+    let limit = limits::mib(limits::CHILD_BYTES);
+    let message = format!("the child would take more than {limit}, which is what one may have");
+    Fault::new("spec", ErrorReason::TooLarge, message)
+}

@@ -1,0 +1,73 @@
+//! What keeps an element from becoming a child.
+
+/// An element that did not become a child, or an input that could not be read. The others go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementError {
+    /// `generators[0].list.elements[2]`, `generators[0].matrix[3,17]`, `generators[0].configMaps`, `apps[1]`, `template`
+    pub element: String,
+    /// `metadata.name`, `spec.compute.size`, `ConfigMap apps/teams`
+    pub field: String,
+    pub reason: ErrorReason,
+    pub message: String,
+}
+
+impl std::fmt::Display for ElementError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}: {}", self.element, self.field, self.message)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorReason {
+    /// A template that can't be filled from this element
+    Template,
+    /// No name, or none that an object may have
+    InvalidName,
+    /// A label or annotation that can't be, or is somebody else's
+    InvalidMetadata,
+    /// A wave or a dependency that is none, or an order that contradicts itself
+    InvalidOrder,
+    /// The child's own schema or rules refuse it
+    InvalidSpec,
+    /// The code may change without the spec, which a rollout in steps could not hold up
+    UnpinnedSource,
+    /// Several elements ask for the same name
+    DuplicateName,
+    /// Elements that can't be combined, or that merge keys don't tell apart
+    Ambiguous,
+    /// An input that can't be read
+    InvalidInput,
+    /// More than an object may hold, or than one parent may ask for
+    TooLarge,
+}
+
+/// What is wrong, and where below the element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub field: String,
+    pub reason: ErrorReason,
+    pub message: String,
+}
+
+impl Fault {
+    pub(super) fn new(
+        field: impl Into<String>,
+        reason: ErrorReason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            reason,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn of(self, element: impl Into<String>) -> ElementError {
+        ElementError {
+            element: element.into(),
+            field: self.field,
+            reason: self.reason,
+            message: self.message,
+        }
+    }
+}

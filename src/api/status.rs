@@ -226,7 +226,7 @@ reasons! {
     RolloutHalted,
     /// All children of a step are stopped, so that it proves nothing: start one, or set `resume-rollout` to go on.
     NotExercised,
-    /// `abort-rollout` quotes the present rollout: change the spec, or remove the annotation.
+    /// `abort-rollout` quotes the present rollout: change the spec, or remove it and set `resume-rollout`.
     RolloutAborted,
     /// What a child waits for comes after it, or does not exist: mend `wave`, `dependsOn` or the labels of the steps.
     InvalidOrder,

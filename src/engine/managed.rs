@@ -155,6 +155,10 @@ pub trait Managed:
     /// Wire time between two writes of the status; what happens meanwhile is written together.
     const STATUS_EVERY: Duration = Duration::ZERO;
 
+    /// Whether what the object made goes with it by itself, so that a deletion has to be carried out also where nothing else
+    /// is written.
+    const OWNS: bool = false;
+
     /// What the object refers to; whatever happens to it wakes the object.
     fn refs(&self) -> Vec<Ref>;
     /// `spec.suspend`, for kinds that have it.

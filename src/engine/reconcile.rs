@@ -138,13 +138,14 @@ impl<K: Managed> Reconciler<K> {
             return gone;
         }
         let read_only = object.mode() != Mode::Manage;
-        if deleting && (read_only || object.lets_go(&known.status.memory)) {
+        let hands_off = read_only && !K::OWNS;
+        if deleting && (hands_off || object.lets_go(&known.status.memory)) {
             self.store.remove_finalizer(object).await?;
             self.forget(uid);
             return gone;
         }
         let hold = hold(object).filter(|_| !deleting);
-        if read_only && holds_finalizer && !deleting {
+        if hands_off && holds_finalizer && !deleting {
             let removed = self.store.remove_finalizer(object).await?;
             known.version = removed.or(known.version);
             known.finalizer = false;
@@ -215,7 +216,8 @@ impl<K: Managed> Reconciler<K> {
             wish,
         });
         let mut trouble = None;
-        if pass.hold.is_none() && object.mode() == Mode::Manage {
+        let acts = object.mode() == Mode::Manage || (K::OWNS && wish == Wish::Deleting);
+        if pass.hold.is_none() && acts {
             for steps in pass.plan.steps.chunks(K::AT_ONCE) {
                 for step in steps {
                     if let Some(memory) = object.ahead(step, &known.status.memory, at) {
@@ -385,9 +387,12 @@ impl<K: Managed> Reconciler<K> {
             self.write(object, known).await?;
             known.said = Some(Instant::now());
         }
-        if object.mode() == Mode::Manage {
-            self.count(&object.uid().unwrap_or_default(), K::totals(&known.status));
-        }
+        let totals = match object.mode() {
+            Mode::Manage => K::totals(&known.status),
+            // What is only planned is no part of what is.
+            Mode::Plan | Mode::Observe => Vec::new(),
+        };
+        self.count(&object.uid().unwrap_or_default(), totals);
         self.events.publish(object, &notes).await;
         Ok(held_back)
     }

@@ -55,6 +55,10 @@ pub enum Gate {
 }
 
 /// The gate of a child that exists, for the revision that it has.
+///
+/// Nothing notes that a child passed its gate, as that would take a write for each child of each rollout. So it counts as
+/// proven once the deadline and a soak have gone by since it got its revision: had it not passed, it would have failed in
+/// that time. What goes wrong afterwards is late.
 pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gate {
     let moving = |why: &str, until| Gate::Moving {
         why: why.to_owned(),
@@ -65,28 +69,32 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
     }
     let condition = |kind: &str| view.condition(kind);
     let changed = |kind: &str| condition(kind).map(|c| c.last_transition_time.0);
-    // A hold takes no time away from the child.
-    let released = condition("Suspended").filter(|c| c.status != "True");
-    let released = released.map(|c| c.last_transition_time.0);
-    let start = record.set_at.or(changed("Ready")).max(released);
-    let due = start.zip(terms.deadline);
-    let due = due.map(|(start, deadline)| now.after(start, deadline));
-    let overdue = due.is_some_and(|due| now.at >= due);
-    // By then it had been Ready for a soak, or had failed.
-    let proven = start
+    let ready = condition("Ready").filter(|c| c.status == "True");
+    let set_at = record.set_at.or(changed("Ready"));
+    let proven = set_at
         .zip(terms.deadline)
-        .map(|(start, deadline)| now.after(start, deadline.saturating_add(terms.soak)));
+        .map(|(set_at, deadline)| now.after(set_at, deadline.saturating_add(terms.soak)));
     let late = |since: Option<Timestamp>| match (since, proven) {
         (Some(since), Some(proven)) => since > proven,
         (_, None) | (None, _) => terms.deadline.is_none(),
     };
+    // A hold takes no time away from the child, and one that was in order gets the whole time anew.
+    let released = condition("Suspended").filter(|c| c.status != "True");
+    let released = released.map(|c| c.last_transition_time.0);
+    let left = changed("Ready").filter(|left| ready.is_none() && late(Some(*left)));
+    let start = set_at.max(released).max(left);
+    let due = start.zip(terms.deadline);
+    let due = due.map(|(start, deadline)| now.after(start, deadline));
+    let overdue = due.is_some_and(|due| now.at >= due);
+    // Nothing tells since when one that is Ready owes something; after so long it is a new debt.
+    let old_debt = overdue && proven.is_some_and(|proven| now.at < proven);
     if view.observed_generation != view.generation {
-        return match overdue {
+        return match old_debt || (overdue && ready.is_none()) {
             true => Gate::Failed {
-                why: "was not reconciled in time".into(),
-                late: false,
+                why: "DeadlineExceeded: it was not reconciled in time".into(),
+                late: ready.is_some() || late(changed("Ready")),
             },
-            false => moving("was not reconciled yet", due),
+            false => moving("was not reconciled yet", due.filter(|_| !overdue)),
         };
     }
     if view.is("Suspended") {
@@ -99,7 +107,7 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
             late: late(changed("Stalled")),
         };
     }
-    let Some(ready) = condition("Ready").filter(|c| c.status == "True") else {
+    let Some(ready) = ready else {
         let why = condition("Ready").map_or("has no status yet", |c| c.reason.as_str());
         return match overdue {
             true => Gate::Failed {
@@ -111,12 +119,12 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
     };
     let stopped = ready.reason == "Stopped";
     if !stopped && view.desired_digest != view.digest {
-        return match overdue {
+        return match old_debt {
             true => Gate::Failed {
                 why: "DeadlineExceeded: its deployment did not come in time".into(),
                 late: false,
             },
-            false => moving("is about to be deployed", due),
+            false => moving("is about to be deployed", due.filter(|_| !overdue)),
         };
     }
     let since = Some(ready.last_transition_time.0).max(record.set_at);

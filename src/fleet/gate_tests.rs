@@ -104,11 +104,33 @@ fn a_failure_after_it_was_proven_is_late() {
     ));
     let crash = [(10, Fate::Ready), (9000, Fate::Stalled)];
     assert!(matches!(looked(&crash, 1), Gate::Failed { late: true, .. }));
-    let flapping = [(10, Fate::Ready), (9000, Fate::Progressing)];
+}
+
+#[test]
+fn one_that_was_in_order_for_long_has_the_whole_deadline_for_a_restart_or_a_repair() {
+    let restart = [(10, Fate::Ready), (9000, Fate::Progressing)];
+    assert!(matches!(looked(&restart, 1799), Gate::Moving { .. }));
     assert!(matches!(
-        looked(&flapping, 1),
+        looked(&restart, 1800),
         Gate::Failed { late: true, .. }
     ));
+
+    let mut model = Model::new(spec(json!({ "apps": apps(&[("a", 1)]) })));
+    model.pass();
+    model.fare("a", Fate::Ready);
+    model.pass_time(90_000);
+    model.views.get_mut("a").unwrap().generation += 1;
+    assert!(
+        matches!(of(&model), Gate::Moving { until: None, .. }),
+        "edited"
+    );
+    model.fare("a", Fate::Ready);
+    let view = model.views.get_mut("a").unwrap();
+    (view.desired_digest, view.digest) = (Some("new".into()), Some("old".into()));
+    assert!(
+        matches!(of(&model), Gate::Moving { until: None, .. }),
+        "a new deployment"
+    );
 }
 
 #[test]
@@ -117,8 +139,16 @@ fn a_hold_neither_opens_nor_fails_and_its_end_begins_the_deadline_anew() {
     assert!(matches!(looked(&held, 9000), Gate::Held { .. }));
     let resumed = [(10, Fate::Held), (9000, Fate::Progressing)];
     assert!(matches!(looked(&resumed, 1700), Gate::Moving { .. }));
-    assert!(matches!(
-        looked(&resumed, 1800),
-        Gate::Failed { late: false, .. }
-    ));
+    assert!(matches!(looked(&resumed, 1800), Gate::Failed { .. }));
+}
+
+#[test]
+fn a_hold_on_a_child_that_was_proven_makes_no_new_version_of_it() {
+    let crash = [
+        (10, Fate::Ready),
+        (90_000, Fate::Held),
+        (600, Fate::Ready),
+        (60, Fate::Stalled),
+    ];
+    assert!(matches!(looked(&crash, 1), Gate::Failed { late: true, .. }));
 }

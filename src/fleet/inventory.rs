@@ -9,6 +9,7 @@ use super::Parent;
 use super::child::Child;
 use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::Generated;
+use super::order::Place;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
 use crate::api::row::{ChildView, Owner};
@@ -56,6 +57,7 @@ pub struct Foreign {
     pub owner: Option<Owner>,
     /// The parent that wants it
     pub parent: String,
+    pub namespace: String,
 }
 
 impl std::fmt::Display for Foreign {
@@ -64,6 +66,7 @@ impl std::fmt::Display for Foreign {
             name,
             owner,
             parent,
+            namespace,
         } = self;
         match owner {
             Some(owner) => write!(
@@ -73,7 +76,7 @@ impl std::fmt::Display for Foreign {
             ),
             None => write!(
                 f,
-                "{name}: exists and was not made by this object; rename the child, delete what exists, or hand it over: kubectl label dbapp {name} {}={parent}",
+                "{name}: exists and was not made by this object; rename the child, delete what exists, or hand it over: kubectl label dbapp -n {namespace} {name} {}={parent}",
                 label::PARENT
             ),
         }
@@ -133,6 +136,7 @@ pub fn sort<'a>(
                 name: view.name.clone(),
                 owner: view.owner.clone(),
                 parent: parent.name.clone(),
+                namespace: parent.namespace.clone(),
             });
         }
     }
@@ -143,7 +147,7 @@ pub fn sort<'a>(
 /// The writes that the rollout allows now, in the order of the rollout, and the names that wait until they are gone.
 pub fn writes(
     generated: &Generated,
-    order: &[&str],
+    order: &[(&str, Place)],
     ours: &Ours<'_>,
     rollout: &Rollout,
     rules: &Rules,
@@ -151,7 +155,8 @@ pub fn writes(
     now: Moment,
 ) -> Vec<Write> {
     let mut writes = Vec::new();
-    for name in order {
+    for (name, place) in order {
+        let place = rules.reverse.then_some(*place);
         let (Some(child), Some(decision)) =
             (generated.children.get(*name), rollout.decisions.get(*name))
         else {
@@ -163,7 +168,7 @@ pub fn writes(
                 writes.push(Write {
                     why: Why::Create,
                     child: child.clone(),
-                    record,
+                    record: Record { place, ..record },
                 });
             }
             continue;
@@ -175,15 +180,21 @@ pub fn writes(
             Decision::RollBack => taken_back(child, record, now),
             Decision::Release if record.revision.as_deref() != Some(&child.revision) => {
                 let before = Some((*view, record));
+                let record = released(child, before, &rollout.digest, rules, now);
                 Some(Write {
                     why: Why::Release,
                     child: child.clone(),
-                    record: released(child, before, &rollout.digest, rules, now),
+                    record: Record { place, ..record },
                 })
             }
             // What can't be told any more is not repaired.
-            Decision::Release | Decision::Keep => record::recorded(child, record)
-                .and_then(|had| mended(&had, view, record, rules, parent)),
+            Decision::Release | Decision::Keep => record::recorded(child, record).and_then(|had| {
+                let noted = Record {
+                    place,
+                    ..record.clone()
+                };
+                mended(&had, view, noted, rules, parent)
+            }),
         };
         writes.extend(write);
     }
@@ -230,6 +241,7 @@ fn taken_back(child: &Arc<Child>, record: &Record, now: Moment) -> Option<Write>
         rollout: None,
         applied: Some(content.clone()),
         last_good: Some(content),
+        place: record.place,
         rejected: record.revision.clone(),
         rejected_at: Some(now.at),
     };
@@ -244,23 +256,26 @@ fn taken_back(child: &Arc<Child>, record: &Record, now: Moment) -> Option<Write>
 fn mended(
     had: &Arc<Child>,
     view: &ChildView,
-    record: &Record,
+    mut record: Record,
     rules: &Rules,
     parent: &Parent,
 ) -> Option<Write> {
-    let mut record = record.clone();
     if !rules.rolling {
         // What is needed for a way back would be as large as the spec.
         record = Record {
             revision: record.revision,
             set_at: record.set_at,
+            place: record.place,
             ..Record::default()
         };
-    } else if record.applied.is_none() || is_tampered(&record, had) {
+    } else if record.applied.is_none() {
         record.applied = record::content(had);
     }
     if !record::differs(view, had, &record, parent) {
         return None;
+    }
+    if rules.rolling && is_tampered(&record, had) {
+        record.applied = record::content(had);
     }
     // The digest covers the notes: with the same digest, what differs is somebody else's doing.
     let edited = record::is_edited(view, had, &Record::default(), parent);

@@ -390,7 +390,7 @@ fn an_object_made_by_hand_is_refused_until_its_label_hands_it_over() {
     assert!(survey.writes.is_empty());
     let message = survey.foreign[0].to_string();
     assert!(
-        message.contains("kubectl label dbapp a-app appofapps.dev/parent=fleet"),
+        message.contains("kubectl label dbapp -n default a-app appofapps.dev/parent=fleet"),
         "{message}"
     );
     let label = ("appofapps.dev/parent".to_owned(), "fleet".to_owned());

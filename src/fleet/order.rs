@@ -1,5 +1,7 @@
 //! The order of children: steps outside, waves inside, and what each depends on by name.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,6 +20,28 @@ pub struct Place {
     pub wave: u32,
     /// Length of the longest chain of `dependsOn` below it
     pub depth: usize,
+}
+
+impl fmt::Display for Place {
+    /// `0.1.0`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.step, self.wave, self.depth)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, '.');
+        let mut next = || parts.next().ok_or(());
+        let (step, wave, depth) = (next()?, next()?, next()?);
+        Ok(Self {
+            step: step.parse().map_err(drop)?,
+            wave: wave.parse().map_err(drop)?,
+            depth: depth.parse().map_err(drop)?,
+        })
+    }
 }
 
 /// The order of all children that are asked for.
@@ -48,8 +72,8 @@ impl Order {
 }
 
 /// The order of `generated`. Children that can have none, or that may not be rolled out in steps, become errors and are kept
-/// as they are.
-pub fn order(generated: &mut Generated, strategy: &Strategy) -> Order {
+/// as they are. `left`: names of children that left their parent; who depends on one waits for nothing.
+pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<String>) -> Order {
     let rolling = strategy.rolling_sync.clone().unwrap_or_default();
     let is_rolling = strategy.is_rolling();
     if is_rolling && rolling.unpinned_sources() == UnpinnedSources::Refuse {
@@ -77,7 +101,7 @@ pub fn order(generated: &mut Generated, strategy: &Strategy) -> Order {
             (child.name.clone(), place)
         })
         .collect();
-    for (name, reason, message) in dependencies(generated, &mut places) {
+    for (name, reason, message) in dependencies(generated, &mut places, left) {
         places.remove(&name);
         generated.reject(&name, "dependsOn", reason, message);
     }
@@ -94,6 +118,7 @@ pub fn order(generated: &mut Generated, strategy: &Strategy) -> Order {
 fn dependencies(
     generated: &Generated,
     places: &mut BTreeMap<String, Place>,
+    left: &BTreeSet<String>,
 ) -> Vec<(String, ErrorReason, String)> {
     let children = &generated.children;
     let mut chains = Chains::default();
@@ -106,7 +131,9 @@ fn dependencies(
             wave: child.wave,
             depth: 0,
         });
-        let known = |name: &&String| children.contains_key(*name) || generated.kept.contains(*name);
+        let known = |name: &&String| {
+            children.contains_key(*name) || generated.kept.contains(*name) || left.contains(*name)
+        };
         let unknown = child.depends_on.iter().find(|name| !known(name));
         let above = child.depends_on.iter().find(|name| {
             place(name).is_some_and(|other| other.step == mine.step && other.wave > mine.wave)

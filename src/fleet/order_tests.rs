@@ -8,7 +8,7 @@ fn ordered(fleet: &crate::api::app_of_apps::AppOfAppsSpec) -> (Order, Vec<String
     let mut generated = generate(fleet, &GeneratorInputs::default(), &parent(), &|_| {
         Vec::new()
     });
-    let order = order(&mut generated, &fleet.strategy());
+    let order = order(&mut generated, &fleet.strategy(), &BTreeSet::new());
     let errors = generated.errors.iter().map(ToString::to_string);
     (order, errors.collect())
 }

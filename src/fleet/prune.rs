@@ -19,6 +19,8 @@ pub struct Prune {
     pub candidates: Vec<Candidate>,
     /// Of all that go, also those being deleted; by name
     pub names: Vec<String>,
+    /// How many are being deleted
+    pub going: usize,
     pub verdict: Verdict,
 }
 
@@ -124,6 +126,7 @@ pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) 
     Prune {
         candidates,
         names: going.iter().map(|view| view.name.clone()).collect(),
+        going: going.iter().filter(|view| view.deleting).count(),
         verdict,
     }
 }

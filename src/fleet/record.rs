@@ -10,12 +10,15 @@ use serde_json::{Map, Value, json};
 
 use super::Parent;
 use super::child::Child;
+use super::order::Place;
 use crate::api::digest;
 use crate::api::row::ChildView;
 use crate::api::{API_VERSION, annotation, label};
 
-/// Largest content that is kept on the child for a way back. All annotations of an object together may take 256 KiB.
+/// Largest content that is kept on the child for a way back.
 pub const KEPT_BYTES: usize = 100 << 10;
+/// All annotations of an object together may take 256 KiB; some belong to others.
+const ANNOTATION_BYTES: usize = 230 << 10;
 
 /// The annotations, read or to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Record {
     pub applied: Option<String>,
     /// Content of the last revision that passed its gate before
     pub last_good: Option<String>,
+    /// Where it comes in the order, if that matters for its deletion
+    pub place: Option<Place>,
     /// Revision that the child was taken back from, and when
     pub rejected: Option<String>,
     pub rejected_at: Option<Timestamp>,
@@ -45,6 +50,7 @@ impl Record {
             rollout: text(annotation::ROLLOUT),
             applied: text(annotation::APPLIED),
             last_good: text(annotation::LAST_GOOD),
+            place: text(annotation::PLACE).and_then(|t| t.parse().ok()),
             rejected: text(annotation::REJECTED),
             rejected_at: time(annotation::REJECTED_AT),
         }
@@ -58,6 +64,7 @@ impl Record {
             (annotation::ROLLOUT, self.rollout.clone()),
             (annotation::APPLIED, self.applied.clone()),
             (annotation::LAST_GOOD, self.last_good.clone()),
+            (annotation::PLACE, self.place.map(|p| p.to_string())),
             (annotation::REJECTED, self.rejected.clone()),
             (annotation::REJECTED_AT, time(&self.rejected_at)),
         ]
@@ -85,7 +92,11 @@ pub fn content(child: &Child) -> Option<String> {
         "spec": child.spec,
     })
     .to_string();
-    (content.len() <= KEPT_BYTES).then_some(content)
+    let own = child.annotations.iter();
+    let own: usize = own.map(|(key, value)| key.len() + value.len()).sum();
+    // There may be two of them.
+    let room = ANNOTATION_BYTES.saturating_sub(own) / 2;
+    (content.len() <= KEPT_BYTES.min(room)).then_some(content)
 }
 
 /// The child that `content` was made of, as one of the revision that its pointers give it now; `None` if it can't be read.

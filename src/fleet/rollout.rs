@@ -11,7 +11,7 @@ use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::Generated;
 use super::order::{Order, Place};
 use super::record::{self, Record};
-use crate::api::app_of_apps::{AppOfAppsSpec, OnFailure};
+use crate::api::app_of_apps::{AppOfAppsSpec, DeletionOrder, OnFailure};
 use crate::api::digest;
 use crate::api::row::ChildView;
 use crate::api::status::Reason;
@@ -35,6 +35,8 @@ pub struct Rules {
     pub max_update: Vec<Option<String>>,
     /// Existing children are written
     pub updates: bool,
+    /// Children are deleted in the reverse order
+    pub reverse: bool,
 }
 
 impl Rules {
@@ -58,6 +60,7 @@ impl Rules {
             rollback: is_rolling && rolling.on_failure() == OnFailure::Rollback,
             max_update: rolling.steps.iter().map(|s| s.max_update.clone()).collect(),
             updates: spec.apps_sync().updates(),
+            reverse: strategy.deletion_order() == DeletionOrder::Reverse,
         }
     }
 }
@@ -146,6 +149,13 @@ pub struct Scene<'a> {
     pub now: Moment,
 }
 
+impl Scene<'_> {
+    /// A time to come would be later than every rejection, and so release without end.
+    fn resume(&self) -> Option<Timestamp> {
+        self.requests.resume.filter(|time| *time <= self.now.at)
+    }
+}
+
 /// How far the wish has come, and what may be written now.
 pub fn rollout(scene: &Scene<'_>) -> Rollout {
     let standings = standings(scene);
@@ -206,7 +216,7 @@ fn standing(scene: &Scene<'_>, child: &Child) -> Standing {
     };
     let desired = Some(&child.revision);
     let rejected = record.rejected.as_ref() == desired && record.revision.as_ref() != desired;
-    let resumed = scene.requests.resume > record.rejected_at;
+    let resumed = scene.resume() > record.rejected_at;
     if rejected && !resumed {
         return Standing::Rejected;
     }
@@ -248,7 +258,7 @@ fn advance(
         out.halt = Some(Halt {
             reason: Reason::RolloutAborted,
             message: format!(
-                "the annotation abort-rollout quotes this rollout, {}; change the spec, or remove the annotation to go on",
+                "the annotation abort-rollout quotes this rollout, {}; change the spec, or remove the annotation and set resume-rollout to the present time to try once more",
                 short(&out.digest)
             ),
         });
@@ -417,7 +427,7 @@ fn not_exercised(
         .iter()
         .filter_map(|(name, _)| scene.ours.get(name)?.1.set_at)
         .max();
-    if scene.requests.resume.is_some() && scene.requests.resume > set_at {
+    if scene.resume().is_some() && scene.resume() > set_at {
         return None;
     }
     Some(Halt {
@@ -494,10 +504,12 @@ impl<'a> Prerequisites<'a> {
                         return Err(Missing::Waits(format!("waits for {other}")));
                     }
                 }
-                theirs => {
-                    let step = theirs.map_or(place.step, |p| p.step);
-                    self.at_its_own(other, place, step, "by dependsOn")?;
+                Some(theirs) => self.at_its_own(other, place, theirs.step, "by dependsOn")?,
+                None if self.scene.generated.kept.contains(other) => {
+                    self.at_its_own(other, place, place.step, "by dependsOn")?;
                 }
+                // It left its parent.
+                None => {}
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! All that follows from a wish and what exists: one pure function from both to what is written, deleted and said.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::child::Child;
@@ -78,10 +78,11 @@ pub struct Survey {
 pub fn survey(mut generated: Generated, facts: &Facts<'_>) -> Survey {
     let asked = |name: &str| generated.children.contains_key(name);
     let sorted = inventory::sort(asked, facts.existing, facts.parent);
-    for name in left(&sorted) {
+    let left: BTreeSet<String> = left(&sorted).map(str::to_owned).collect();
+    for name in &left {
         generated.children.remove(name);
     }
-    let order = order(&mut generated, &facts.spec.strategy());
+    let order = order(&mut generated, &facts.spec.strategy(), &left);
     let rules = Rules::of(facts.spec);
     let Sorted {
         ours,
@@ -114,10 +115,9 @@ pub fn survey(mut generated: Generated, facts: &Facts<'_>) -> Survey {
         requests: facts.requests,
         now: facts.now,
     });
-    let sequence: Vec<&str> = order.sorted().into_iter().map(|(name, _)| name).collect();
     let mut writes = inventory::writes(
         &generated,
-        &sequence,
+        &order.sorted(),
         &ours,
         &rollout,
         &rules,

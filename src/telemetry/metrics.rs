@@ -313,7 +313,7 @@ impl Metrics {
         let prunes_waiting = Gauge::default();
         r.register(
             "fleet_prunes_waiting",
-            "AppOfApps with deletions that wait",
+            "AppOfApps with deletions that wait for a confirmation",
             prunes_waiting.clone(),
         );
         let element_errors = Gauge::default();

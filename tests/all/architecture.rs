@@ -10,9 +10,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("admission", &["api"]),
     ("databricks", &["telemetry"]),
     ("policy", &["api"]),
-    ("fleet", &["api"]),
+    ("fleet", &["api", "telemetry"]),
     ("engine", &["policy", "telemetry", "api"]),
-    ("worlds", &["engine", "databricks", "api", "telemetry"]),
+    (
+        "worlds",
+        &["engine", "databricks", "fleet", "api", "telemetry"],
+    ),
     (
         "kinds",
         &[

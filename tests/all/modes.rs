@@ -181,7 +181,10 @@ async fn run_state_by_annotation_holds_against_the_spec_while_the_rest_goes_on()
     assert_eq!(state(&scene, "sales").await, "STOPPED");
     annotate(&scene, "sales", "run-state", Value::Null).await;
     scene.wait(APP, "sales", "Ready", "True/Running").await;
-    assert_eq!(scene.condition(APP, "sales", "Suspended").await, "");
+    assert_eq!(
+        scene.condition(APP, "sales", "Suspended").await,
+        "False/Resumed"
+    );
     let object = scene.get(APP, "sales").await;
     assert!(
         object["status"]["drift"].is_null(),

@@ -123,6 +123,7 @@ impl Managed for AppOfApps {
 
     const KIND: &'static str = "AppOfApps";
     const AT_ONCE: usize = 8;
+    const OWNS: bool = true;
     const STATUS_EVERY: Duration = Duration::from_secs(2);
 
     /// Its children wake it by their owner references, and what its generators read by these.
@@ -279,6 +280,7 @@ fn totals(status: &AppOfAppsStatus) -> Vec<(Total, i64)> {
     let rolling = find(&status.conditions, ConditionType::RolloutProgressing);
     let halted =
         rolling.is_some_and(|c| c.status == "False" && c.reason != Reason::Succeeded.name());
+    let prune = status.details.prune.as_ref();
     let children = [
         (ChildState::Ready, summary.ready),
         (ChildState::Stopped, summary.stopped),
@@ -292,7 +294,7 @@ fn totals(status: &AppOfAppsStatus) -> Vec<(Total, i64)> {
         (Total::RolloutsHalted, i32::from(halted)),
         (
             Total::PrunesWaiting,
-            i32::from(status.details.prune.is_some()),
+            i32::from(prune.is_some_and(|prune| prune.digest.is_some())),
         ),
         (Total::ElementErrors, summary.errors),
     ];

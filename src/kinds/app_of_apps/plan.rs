@@ -9,7 +9,7 @@ use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
 use crate::api::row::ChildView;
 use crate::api::status::{Reason, cut};
 use crate::engine::plan::{Fate, Plan, Refusal, Wait};
-use crate::fleet::{self, ErrorReason, Survey, Why};
+use crate::fleet::{self, ErrorReason, Record, Survey, Why};
 
 /// Children written in one pass; the next pass goes on at once.
 const AT_ONCE: usize = 250;
@@ -49,7 +49,6 @@ pub fn live(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
 
 /// Whether anything moves by itself, besides what the plan writes.
 pub fn is_moving(survey: &Survey) -> bool {
-    let going = survey.prune.names.len() > survey.prune.candidates.len();
     let progressing = usize::try_from(survey.summary.progressing).unwrap_or_default();
     // One that exceeded its deadline does not count as moving, whatever it says of itself.
     let overdue = survey.rollout.overdue;
@@ -58,7 +57,10 @@ pub fn is_moving(survey: &Survey) -> bool {
         fleet::Verdict::Allowed => 0,
         _ => survey.renames.after.len(),
     };
-    going || survey.terminating > 0 || progressing > overdue || survey.rollout.moving > waits
+    survey.prune.going > 0
+        || survey.terminating > 0
+        || progressing > overdue
+        || survey.rollout.moving > waits
 }
 
 fn steps(parent: &AppOfApps, seen: &Observed) -> Vec<Step> {
@@ -161,18 +163,13 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
             ..Plan::default()
         };
     }
-    let place = |view: &ChildView| survey.order.places.get(&view.name).copied();
+    // As it is noted on the child: what its element said may be gone by now.
+    let place = |view: &ChildView| Record::of(view).place;
     let reverse = parent.spec.strategy().deletion_order() == DeletionOrder::Reverse;
-    // Children that nobody asks for any more have no place, and go first.
-    let last = |view: &&&ChildView| place(view).map(|p| (p.step, p.wave, p.depth));
-    let turn = ours
-        .iter()
-        .map(|view| last(&view))
-        .max_by_key(|place| match place {
-            None => (1, None),
-            Some(place) => (0, Some(*place)),
-        });
-    let now = |view: &&&ChildView| !reverse || Some(last(view)) == turn;
+    // Children that were never noted go first.
+    let rank = |view: &ChildView| place(view).map_or((1, None), |place| (0, Some(place)));
+    let turn = ours.iter().map(|view| rank(view)).max();
+    let now = |view: &&&ChildView| !reverse || Some(rank(view)) == turn;
     let mut plan = Plan::wait(
         Reason::Deleting,
         format!("{} children are being deleted", ours.len()),

@@ -1,7 +1,7 @@
 //! What a parent says of its children. Pure.
 use super::plan::{NAMED, is_moving, some};
 use super::step::Step;
-use super::{Observed, plan};
+use super::{Observed, parent_of, plan};
 use crate::api::annotation;
 use crate::api::app_of_apps::{AppOfApps, FleetMode, FleetStatus, RolloutStatus};
 use crate::api::status::{ConditionType, Fact, Reason, cut};
@@ -9,7 +9,7 @@ use crate::engine::events::Note;
 use crate::engine::fold::Verdict;
 use crate::engine::managed::{Outcome, Step as _};
 use crate::engine::plan::{Plan, Wish};
-use crate::fleet::{self, Survey};
+use crate::fleet::{self, Parent, Survey};
 
 type Pass<'a> = Outcome<'a, AppOfApps>;
 
@@ -170,7 +170,7 @@ pub fn verdict(parent: &AppOfApps, outcome: &Pass<'_>) -> Verdict {
     if outcome.read_only {
         return planned(parent, seen);
     }
-    settled_or_moving(&seen.survey, outcome.plan)
+    settled_or_moving(&parent_of(parent), &seen.survey, outcome.plan)
 }
 
 fn planned(parent: &AppOfApps, seen: &Observed) -> Verdict {
@@ -200,7 +200,7 @@ fn planned(parent: &AppOfApps, seen: &Observed) -> Verdict {
     }
 }
 
-fn settled_or_moving(survey: &Survey, plan: &Plan<Step>) -> Verdict {
+fn settled_or_moving(me: &Parent, survey: &Survey, plan: &Plan<Step>) -> Verdict {
     let summary = &survey.summary;
     let count = format!("{} of {} apps ready", summary.ready, summary.desired);
     let failed = survey.failing.iter();
@@ -211,7 +211,7 @@ fn settled_or_moving(survey: &Survey, plan: &Plan<Step>) -> Verdict {
     };
     let staged = survey.order.is_staged();
     if !plan.steps.is_empty() || is_moving(survey) {
-        let going = survey.prune.names.len() - survey.prune.candidates.len();
+        let going = survey.prune.going;
         let mut message = count;
         if going > 0 {
             message = format!("{message}, {going} being deleted");
@@ -245,7 +245,9 @@ fn settled_or_moving(survey: &Survey, plan: &Plan<Step>) -> Verdict {
             return Verdict::Held {
                 reason: Reason::PruneWaiting,
                 message: format!(
-                    "{why}; to let them go: kubectl annotate aoa NAME {}={digest}",
+                    "{why}; to let them go: kubectl annotate aoa -n {} {} --overwrite --field-manager=flux-client-side-apply {}={digest}",
+                    me.namespace,
+                    me.name,
                     annotation::CONFIRM_PRUNE
                 ),
             };

@@ -452,3 +452,64 @@ pub(super) fn too_large() -> Fault {
     let message = format!("the child would take more than {limit}, which is what one may have");
     Fault::new("spec", ErrorReason::TooLarge, message)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn arb_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            Just(json!(1)),
+            Just(json!("plain")),
+            Just(json!("{{ text }}-x")),
+            Just(json!("{{ object }}")),
+            Just(json!("{{ none }}")),
+            Just(json!("{{ list }}")),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn arb_object() -> impl Strategy<Value = Map<String, Value>> {
+        proptest::collection::btree_map("[a-c]", arb_value(), 0..4)
+            .prop_map(|map| map.into_iter().collect())
+    }
+
+    /// Every string filled by itself.
+    fn filled(value: &Value, scope: &Scope) -> Value {
+        match value {
+            Value::String(text) => {
+                let pattern = Pattern::read(text, &Delimiters::default()).unwrap();
+                pattern.value(scope).unwrap()
+            }
+            Value::Array(items) => items.iter().map(|item| filled(item, scope)).collect(),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), filled(value, scope)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_first_gives_what_filling_merging_and_dropping_nulls_gives(own in arb_object(), below in arb_object()) {
+            let element = json!({"text": "t", "none": null, "list": [null, {"a": null}], "object": {"a": 1, "b": null, "c": {"a": null}}});
+            let element = element.as_object().unwrap();
+            let scope = Scope::new(element);
+            let read = node(&own, Some(&below), "spec", &Delimiters::default(), &mut 0).unwrap();
+            let wish = merge(&Value::Object(below), &filled(&Value::Object(own), &scope));
+            prop_assert_eq!(read.fill(&scope, &mut 100_000).unwrap(), without_nulls(wish));
+        }
+    }
+}

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod telemetry;
 
+pub mod admission;
 pub mod databricks;
 pub mod fleet;
 

@@ -1,4 +1,5 @@
-//! References between objects, validated by the CRD's own schema.
+//! References between objects, validated by the CRD's own schema; what the API server takes as names, keys and values of
+//! metadata.
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,5 +65,61 @@ impl WorkspaceRef {
     /// The object meant when `namespace` refers to it.
     pub fn resolve(&self, namespace: &str) -> ObjectName {
         ObjectName::new(self.namespace.as_deref().unwrap_or(namespace), &self.name)
+    }
+}
+
+/// A DNS subdomain, as the API server wants an object's name.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 253 && name.split('.').all(is_dns_label)
+}
+
+/// A DNS label, as the API server wants a namespace.
+pub fn is_namespace(name: &str) -> bool {
+    name.len() <= 63 && is_dns_label(name)
+}
+
+fn is_dns_label(label: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !label.is_empty()
+        && label.chars().all(inner)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+/// The value of a label; may be empty.
+pub fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_short_name(value)
+}
+
+fn is_short_name(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    name.len() <= 63
+        && name.starts_with(edge)
+        && name.ends_with(edge)
+        && name
+            .chars()
+            .all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
+}
+
+/// The key of a label or annotation.
+pub fn is_qualified(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((prefix, name)) => is_name(prefix) && is_short_name(name),
+        None => is_short_name(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_subdomains() {
+        for good in ["a", "sales-dashboard", "a.b-c", "1"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "A", "a_b", "-a", "a-", "a..b", "a b", &"a".repeat(254)] {
+            assert!(!is_name(bad), "{bad}");
+        }
     }
 }

@@ -5,12 +5,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-mod admission;
 mod cluster;
 mod crds;
 mod diff;
 mod export;
-mod field;
 mod hosts;
 mod input;
 mod output;

@@ -5,10 +5,10 @@ use clap::Args;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::field::Field;
 use super::input::{self, Files, Manifest};
 use super::output::{self, Output};
 use super::{PROBLEMS, count};
+use crate::admission::Field;
 use crate::api::annotation;
 use crate::api::app_of_apps::AppOfApps;
 use crate::fleet::{self, ElementError, GeneratorInputs, Parent};
@@ -123,7 +123,12 @@ pub fn render(parent: &AppOfApps) -> Rendered {
         Vec::new()
     });
     let children = generated.children.values().map(|child| {
-        let mut payload = fleet::payload(child, &me);
+        // When it is released, and by which rollout, only a cluster knows.
+        let record = fleet::Record {
+            revision: Some(child.revision.clone()),
+            ..fleet::Record::default()
+        };
+        let mut payload = fleet::payload(child, &record, &me, None);
         if let Some(metadata) = payload["metadata"].as_object_mut() {
             if me.namespace.is_empty() {
                 metadata.remove("namespace");

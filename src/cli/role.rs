@@ -43,8 +43,10 @@ fn role() -> Value {
             // For clusters that let only those own an object who may change the owner's finalizers.
             rule(GROUP, json!(sub("finalizers")), &["update"]),
             rule(GROUP, json!(CHILDREN), &["create", "delete"]),
-            // Credentials and CA bundles, by GET alone.
-            rule("", json!(["secrets", "configmaps"]), &["get"]),
+            // Credentials, by GET alone.
+            rule("", json!(["secrets"]), &["get"]),
+            // CA bundles and code by GET; those that parents take elements from are watched, by their label.
+            rule("", json!(["configmaps"]), &["get", "list", "watch"]),
             // Sources that Flux fetches.
             rule("source.toolkit.fluxcd.io", json!(["gitrepositories", "ocirepositories", "buckets"]), &["get"]),
             // `allowedNamespaces` by label.
@@ -78,10 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_never_listed() {
+    fn secrets_are_never_listed_and_config_maps_never_written() {
         for rule in role()["rules"].as_array().unwrap() {
-            if rule["resources"].to_string().contains("secrets") {
+            let resources = rule["resources"].to_string();
+            if resources.contains("secrets") {
                 assert_eq!(rule["verbs"], json!(["get"]));
+            }
+            if resources.contains("configmaps") {
+                assert_eq!(rule["verbs"], json!(["get", "list", "watch"]));
             }
         }
     }

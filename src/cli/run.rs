@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::cluster;
 use super::hosts::{ArtifactHosts, Hosts};
+use crate::admission::{self, Admission};
 use crate::databricks::Timeouts;
 use crate::engine::events::Events;
 use crate::engine::index::Index;
@@ -18,6 +19,7 @@ use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
 use crate::worlds::databricks::{HubSettings, namespaces};
+use crate::worlds::inputs;
 
 /// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
@@ -62,6 +64,8 @@ pub enum Error {
     #[error(transparent)]
     Logs(#[from] logs::Error),
     #[error(transparent)]
+    Admission(#[from] admission::Error),
+    #[error(transparent)]
     Serve(#[from] serve::Error),
     #[error(
         "--service-time-scale {0} needs --allowed-hosts with nothing but loopback addresses: it is for a fake workspace"
@@ -89,6 +93,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let config = cluster::config().await?;
     let watching = cluster::client(&config, None)?;
     let requests = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
+    let admission = Arc::new(Admission::new(kinds::crds())?);
     let metrics = Metrics::new();
     let shutdown = CancellationToken::new();
     let ready = Readiness::default();
@@ -101,8 +106,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
     .await?;
     let server = tokio::spawn(server);
     let index = Arc::new(Index::default());
-    let (namespaces, watch_namespaces) = namespaces::watch(watching.clone(), index.clone());
+    let (namespaces, namespaces_synced, watch_namespaces) =
+        namespaces::watch(watching.clone(), index.clone());
     let watch_namespaces = tokio::spawn(watch_namespaces);
+    let (config_maps, watch_config_maps) = inputs::watch(watching.clone(), index.clone());
+    let watch_config_maps = tokio::spawn(watch_config_maps);
     let (synced, ended) = kinds::run_all(Running {
         watching,
         requests: requests.clone(),
@@ -120,6 +128,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
         events: Events::new(requests, &instance, metrics.clone()),
         metrics,
         namespaces,
+        namespaces_synced,
+        config_maps,
+        admission,
         shutdown: shutdown.clone(),
     });
     info!(version = env!("CARGO_PKG_VERSION"), %instance, listen = %options.listen, "started");
@@ -137,6 +148,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     shutdown.cancel();
     let _ = tokio::time::timeout(GRACE, ended).await;
     watch_namespaces.abort();
+    watch_config_maps.abort();
     if let Ok(served) = server.await {
         served?;
     }

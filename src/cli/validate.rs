@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
-use super::admission::{self, Admission, Judge, Objection};
-use super::field::Field;
 use super::hosts::Hosts;
 use super::input::{self, Files, Input, Manifest, Origin};
 use super::output::{self, Output};
 use super::{PROBLEMS, count, render};
+use crate::admission::{self, Admission, Field, Judge, Objection};
 use crate::databricks::HostPolicy;
+use crate::kinds;
 
 /// Options of `validate`.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ struct Report {
 
 /// Prints what is wrong; exit code 1 if anything is.
 pub fn run(options: Options) -> Result<ExitCode, Error> {
-    let admission = Admission::new()?;
+    let admission = Admission::new(kinds::crds())?;
     let policy = options.hosts.policy();
     let input = input::read(&options.files);
     input.note_foreign();
@@ -246,7 +246,7 @@ mod tests {
     const HEAD: &str = "apiVersion: appofapps.dev/v1alpha1\nkind: ";
 
     fn lines(text: &str) -> Vec<String> {
-        let admission = Admission::new().unwrap();
+        let admission = Admission::new(kinds::crds()).unwrap();
         let input = input::read_text("x.yaml", text);
         judge(&admission, &HostPolicy::default(), &input)
             .findings
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn every_schema_of_ours_can_be_judged() {
-        Admission::new().unwrap();
+        Admission::new(kinds::crds()).unwrap();
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! From a watch to passes: the queue of one kind.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::index::{Change, Index, Key};
 use super::managed::Managed;
 use super::reconcile::{Reconciler, name_of};
+use super::synced::{Gate, Synced};
 use crate::api::names::ObjectName;
 use crate::telemetry::Metrics;
 
@@ -37,7 +38,28 @@ pub type Objects<K> = Store<DeserializeGuard<K>>;
 pub struct Cache<K: Managed> {
     pub objects: Objects<K>,
     writer: Writer<DeserializeGuard<K>>,
-    synced: watch::Sender<bool>,
+    gate: Gate,
+}
+
+/// Objects of one kind, and whether they are all there.
+pub struct Watched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    pub objects: Objects<K>,
+    pub synced: Synced,
+}
+
+impl<K> Clone for Watched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    fn clone(&self) -> Self {
+        Self {
+            objects: self.objects.clone(),
+            synced: self.synced.clone(),
+        }
+    }
 }
 
 impl<K: Managed> Default for Cache<K> {
@@ -46,19 +68,17 @@ impl<K: Managed> Default for Cache<K> {
         Self {
             objects,
             writer,
-            synced: watch::Sender::new(false),
+            gate: Gate::default(),
         }
     }
 }
 
 impl<K: Managed> Cache<K> {
-    /// Ends when the first complete list has arrived. The store's own `wait_until_ready` wakes only the last of several
-    /// waiters, and the controller is one.
-    pub fn synced(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut synced = self.synced.subscribe();
-        async move {
-            // An error means that the controller is gone: then the process is about to end.
-            let _ = synced.wait_for(|synced| *synced).await;
+    /// For kinds that read these objects.
+    pub fn watched(&self) -> Watched<K> {
+        Watched {
+            objects: self.objects.clone(),
+            synced: self.gate.synced(),
         }
     }
 }
@@ -91,7 +111,7 @@ pub async fn run<K: Managed>(
     shutdown: CancellationToken,
 ) {
     let queue = index.queue(K::KIND);
-    let mut indexer = Indexer::<K>::new(index, cache.synced);
+    let mut indexer = Indexer::<K>::new(index, cache.gate);
     let api: Api<DeserializeGuard<K>> = Api::all(client);
     let events = watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
@@ -104,6 +124,7 @@ pub async fn run<K: Managed>(
         .applied_objects()
         .predicate_filter(
             predicates::generation
+                .combine(predicates::labels)
                 .combine(predicates::annotations)
                 .combine(predicates::finalizers),
             Default::default(),
@@ -169,7 +190,8 @@ fn trim<K: Managed>(object: &mut DeserializeGuard<K>) {
 struct Meaning {
     generation: Option<i64>,
     uid: Option<String>,
-    annotations: u64,
+    /// Of labels and annotations.
+    marks: u64,
     deleting: bool,
     owners: Vec<(String, ObjectName)>,
 }
@@ -177,19 +199,19 @@ struct Meaning {
 /// Keeps the index true to the watch.
 struct Indexer<K> {
     index: Arc<Index>,
-    /// What an object's spec, annotations and life were when last seen.
+    /// What an object's spec, labels, annotations and life were when last seen.
     meaning: HashMap<Key, Meaning>,
-    /// Names of a list under way; what a list lacks is gone.
-    listing: Option<HashSet<Key>>,
-    synced: watch::Sender<bool>,
+    /// A list under way; what it lacks is gone.
+    listing: Option<HashMap<Key, Change>>,
+    gate: Gate,
     kind: std::marker::PhantomData<fn() -> K>,
 }
 
 impl<K: Managed> Indexer<K> {
-    fn new(index: Arc<Index>, synced: watch::Sender<bool>) -> Self {
+    fn new(index: Arc<Index>, gate: Gate) -> Self {
         Self {
             index,
-            synced,
+            gate,
             meaning: HashMap::new(),
             listing: None,
             kind: std::marker::PhantomData,
@@ -198,28 +220,35 @@ impl<K: Managed> Indexer<K> {
 
     fn note(&mut self, event: &Event<DeserializeGuard<K>>) {
         match event {
-            Event::Init => self.listing = Some(HashSet::new()),
+            Event::Init => self.listing = Some(HashMap::new()),
             Event::InitApply(object) => {
-                let key = self.apply(object);
+                let (key, change) = self.apply(object);
                 if let Some(listing) = &mut self.listing {
-                    listing.insert(key);
+                    listing.insert(key, change);
                 }
             }
             Event::InitDone => {
                 let listed = self.listing.take().unwrap_or_default();
                 for key in self.index.known(K::KIND) {
-                    if !listed.contains(&key) {
+                    if !listed.contains_key(&key) {
                         self.delete(&key);
                     }
                 }
-                self.synced.send_replace(true);
+                // Only now the store shows the list: who was woken before may have read what was there.
+                for (key, change) in &listed {
+                    self.index.changed(key, *change);
+                    if let Some(meaning) = self.meaning.get(key) {
+                        self.wake_owners(meaning);
+                    }
+                }
+                self.gate.open();
             }
             Event::Apply(object) => drop(self.apply(object)),
             Event::Delete(object) => self.delete(&Key::new(K::KIND, name_of(object))),
         }
     }
 
-    fn apply(&mut self, object: &DeserializeGuard<K>) -> Key {
+    fn apply(&mut self, object: &DeserializeGuard<K>) -> (Key, Change) {
         let key = Key::new(K::KIND, name_of(object));
         let meta = object.meta();
         let owners = meta.owner_references.iter().flatten();
@@ -227,7 +256,7 @@ impl<K: Managed> Indexer<K> {
         let meaning = Meaning {
             generation: meta.generation,
             uid: meta.uid.clone(),
-            annotations: annotations_of(object),
+            marks: marks_of(object),
             deleting: meta.deletion_timestamp.is_some(),
             owners: owners
                 .map(|o| (o.kind.clone(), ObjectName::new(&namespace, &o.name)))
@@ -245,7 +274,7 @@ impl<K: Managed> Indexer<K> {
         if let Some(before) = before.filter(|b| b.owners != meaning.owners) {
             self.wake_owners(&before);
         }
-        key
+        (key, change)
     }
 
     fn delete(&mut self, key: &Key) {
@@ -262,9 +291,10 @@ impl<K: Managed> Indexer<K> {
     }
 }
 
-fn annotations_of<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
+fn marks_of<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hash = DefaultHasher::new();
+    object.labels().hash(&mut hash);
     object.annotations().hash(&mut hash);
     hash.finish()
 }

@@ -25,10 +25,16 @@ impl Key {
 /// Something that an object refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ref {
-    /// An object; a change of its spec, annotations or existence wakes.
+    /// An object; a change of its spec, labels, annotations or existence wakes.
     Spec(Key),
     /// An object; every change wakes, also one of its status alone.
     Any(Key),
+    /// Every object of a kind, of that namespace or of all; a change of the spec, labels, annotations or existence of one
+    /// wakes.
+    All {
+        kind: &'static str,
+        namespace: Option<String>,
+    },
     /// Something remote, by the workspace, the kind of thing and its name there. All who claim the same name wake each
     /// other when they come, change or go.
     Remote {
@@ -82,10 +88,12 @@ impl Index {
             inner.wake(reference);
         }
         inner.refs.insert(key.clone(), refs);
-        inner.wake(&Ref::Any(key.clone()));
-        if change == Change::Spec {
-            inner.wake(&Ref::Spec(key.clone()));
-        }
+        inner.changed(key, change);
+    }
+
+    /// Wakes who refers to an object of which that much changed.
+    pub fn changed(&self, key: &Key, change: Change) {
+        self.lock().changed(key, change);
     }
 
     /// The object is gone. Wakes who referred to it, and who shared a remote name with it.
@@ -96,10 +104,10 @@ impl Index {
                 Ref::Remote { .. } => inner.wake(&reference),
                 // It may wait for its users to go.
                 Ref::Spec(used) | Ref::Any(used) => inner.send(used),
+                Ref::All { .. } => {}
             }
         }
-        inner.wake(&Ref::Any(key.clone()));
-        inner.wake(&Ref::Spec(key.clone()));
+        inner.changed(key, Change::Spec);
     }
 
     /// Wakes all that refer to it.
@@ -171,6 +179,20 @@ impl Inner {
         }
     }
 
+    fn changed(&self, key: &Key, change: Change) {
+        self.wake(&Ref::Any(key.clone()));
+        if change == Change::StatusOnly {
+            return;
+        }
+        self.wake(&Ref::Spec(key.clone()));
+        for namespace in [None, Some(key.name.namespace.clone())] {
+            self.wake(&Ref::All {
+                kind: key.kind,
+                namespace,
+            });
+        }
+    }
+
     fn send(&self, key: &Key) {
         if let Some(queue) = self.queues.get(key.kind) {
             // A queue whose controller has ended needs no wake-ups.
@@ -209,6 +231,31 @@ mod tests {
         assert_eq!(index.holders(&remote("x")), [app("a"), app("b")]);
         index.lost(&app("a"));
         assert_eq!(drain(&mut queue), ["b"]);
+    }
+
+    #[test]
+    fn who_reads_all_of_a_kind_is_woken_by_each_that_comes_changes_or_goes() {
+        let index = Index::default();
+        let mut queue = index.queue("App");
+        let all = |namespace: Option<&str>| Ref::All {
+            kind: "Workspace",
+            namespace: namespace.map(str::to_owned),
+        };
+        let workspace = |namespace: &str| Key::new("Workspace", ObjectName::new(namespace, "prod"));
+        index.saw(&app("everywhere"), vec![all(None)], Change::Spec);
+        index.saw(&app("here"), vec![all(Some("ns"))], Change::Spec);
+        index.saw(&workspace("ns"), vec![], Change::Spec);
+        assert_eq!(drain(&mut queue), ["everywhere", "here"]);
+        index.saw(&workspace("ns"), vec![], Change::StatusOnly);
+        assert!(drain(&mut queue).is_empty());
+        index.saw(&workspace("other"), vec![], Change::Spec);
+        assert_eq!(drain(&mut queue), ["everywhere"]);
+        index.lost(&workspace("ns"));
+        assert_eq!(drain(&mut queue), ["everywhere", "here"]);
+        index.saw(&app("here"), vec![], Change::Spec);
+        index.lost(&app("everywhere"));
+        index.saw(&workspace("ns"), vec![], Change::Spec);
+        assert!(drain(&mut queue).is_empty());
     }
 
     #[test]

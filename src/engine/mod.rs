@@ -15,3 +15,4 @@ pub mod managed;
 pub mod plan;
 pub mod reconcile;
 pub mod store;
+pub mod synced;

@@ -37,6 +37,25 @@ pub struct Child {
     pub ignored: Vec<String>,
 }
 
+impl Child {
+    /// A child like `like` with another content.
+    pub fn new(
+        like: &Child,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+        spec: Value,
+    ) -> Self {
+        let metadata = metadata(&like.name, &labels, &annotations);
+        Self {
+            revision: revision(like.kind, &metadata, &spec, &like.ignored),
+            labels,
+            annotations,
+            spec,
+            ..like.clone()
+        }
+    }
+}
+
 /// Makes children of one parent.
 pub(super) struct Maker<'a> {
     pub namespace: &'a str,
@@ -67,16 +86,12 @@ impl Maker<'_> {
             let field = format!("{prefix}name");
             return Err(Fault::new(field, ErrorReason::InvalidName, message));
         }
-        let mut metadata = Map::new();
-        metadata.insert("name".to_owned(), name.into());
-        metadata.insert("labels".to_owned(), object(&labels));
-        metadata.insert("annotations".to_owned(), object(&annotations));
-        let size = limits::size_of_members(&metadata) + limits::size(&spec);
+        let mut metadata = metadata(name, &labels, &annotations);
+        let size = limits::size(&metadata) + limits::size(&spec);
         if size > limits::CHILD_BYTES {
             return Err(too_large());
         }
         let ignored = self.ignored(name);
-        let (mut metadata, spec) = (Value::Object(metadata), spec);
         let revision = revision(kind, &metadata, &spec, &ignored);
         metadata["namespace"] = self.namespace.into();
         let mut object = Map::new();
@@ -108,6 +123,18 @@ impl Maker<'_> {
         pointers.dedup();
         pointers
     }
+}
+
+fn metadata(
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("name".to_owned(), name.into());
+    metadata.insert("labels".to_owned(), object(labels));
+    metadata.insert("annotations".to_owned(), object(annotations));
+    Value::Object(metadata)
 }
 
 fn object(texts: &BTreeMap<String, String>) -> Value {

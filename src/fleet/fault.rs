@@ -25,8 +25,10 @@ pub enum ErrorReason {
     InvalidName,
     /// A label or annotation that can't be, or is somebody else's
     InvalidMetadata,
-    /// A wave or a dependency that is none
+    /// A wave that is none, a dependency that is missing, or an order that contradicts itself
     InvalidOrder,
+    /// The code may change without the spec, which a rollout in steps could not hold up
+    UnpinnedSource,
     /// The child's own schema or rules refuse it
     InvalidSpec,
     /// Several elements ask for the same name

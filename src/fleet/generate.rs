@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Map, Value};
 
 use super::blueprint::{self, Blueprint};
-use super::child::{Child, Judge, Maker};
-use super::fault::{ElementError, ErrorReason, Fault};
+pub use super::child::Child;
+use super::child::{Judge, Maker};
+use super::fault::Fault;
+pub use super::fault::{ElementError, ErrorReason};
 use super::generators::{self, Origin, Texts};
 use super::limits::{self, mib};
 use super::template::{Delimiters, Pattern, Scope};

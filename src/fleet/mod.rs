@@ -8,6 +8,7 @@ mod child;
 mod config_map;
 mod fault;
 mod filters;
+mod gate;
 mod generate;
 mod generators;
 mod inputs;
@@ -15,25 +16,30 @@ mod inventory;
 mod json;
 mod limits;
 mod metadata;
+mod order;
 mod prune;
+mod record;
+mod rename;
+mod rollout;
 mod selector;
 mod summary;
+mod survey;
 mod template;
+#[cfg(test)]
+mod testing;
 
 pub use child::{Child, Judge};
 pub use fault::{ElementError, ErrorReason};
 pub use filters::{FILTERS, Filter, TESTS};
+pub use gate::{Gate, Moment};
 pub use generate::{Generated, Renderer, generate};
 pub use inputs::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
-pub use inventory::{Changes, Refusal, diff, is_ours, payload};
+pub use inventory::{Foreign, Why, Write, is_ours};
+pub use order::{Order, Place, order};
 pub use prune::{Candidate, Prune, Verdict, status as prune_status};
-pub use selector::{fulfils, matches};
-pub use summary::summary;
-
-/// What the API server takes as names, keys and values of metadata.
-pub mod names {
-    pub use super::metadata::{is_label_value, is_name, is_namespace, is_qualified};
-}
+pub use record::{KEPT_BYTES, Record, payload};
+pub use rollout::{Decision, Halt, Requests, Rollout};
+pub use survey::{Detached, Facts, Refused, Survey, preview, survey};
 
 /// The object that generates the children.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,22 +2,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Client, CustomResourceExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admission;
 use crate::api::app_of_apps::AppOfApps;
 use crate::api::workspace::DatabricksWorkspace;
 use crate::databricks::HostPattern;
-use crate::engine::controller::{self, Cache, Objects};
+use crate::engine::controller::{self, Cache, Watched};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
 use crate::engine::managed::Managed;
 use crate::engine::reconcile::Reconciler;
+use crate::engine::synced::Synced;
 use crate::telemetry::{Clock, Metrics};
 use crate::worlds::cluster::Cluster;
 use crate::worlds::databricks::{Hub, HubSettings, Namespaces};
+use crate::worlds::inputs::ConfigMaps;
 
 pub mod app;
 pub mod app_of_apps;
@@ -43,11 +45,16 @@ pub struct Running {
     pub events: Events,
     /// Names and labels of namespaces, for `allowedNamespaces`.
     pub namespaces: Namespaces,
+    pub namespaces_synced: Synced,
+    /// ConfigMaps that parents take elements from.
+    pub config_maps: ConfigMaps,
+    /// The definitions of all kinds, by which children are judged before they are written.
+    pub admission: Arc<Admission>,
     pub shutdown: CancellationToken,
 }
 
 /// Caches of all kinds, as they fill: the operator is ready once they are synced.
-pub type Synced = futures::future::BoxFuture<'static, ()>;
+pub type AllSynced = futures::future::BoxFuture<'static, ()>;
 
 /// One line a kind: everything that has to know them all is derived from it. The line gives the kind, its cache's name,
 /// how long triggers of one object are gathered (wire time), and what its objects share.
@@ -72,21 +79,27 @@ macro_rules! kinds {
 
         /// The objects of every kind, as kinds read each other's; of some kinds nobody does.
         #[allow(dead_code)]
-        struct Caches { $($cache: Objects<$kind>),+ }
+        struct Caches { $($cache: Watched<$kind>),+ }
 
         /// Watches every kind. The first future ends when all caches are synced, the second after `shutdown`, once the
         /// passes under way have finished.
-        pub fn run_all(running: Running) -> (Synced, futures::future::BoxFuture<'static, ()>) {
+        pub fn run_all(running: Running) -> (AllSynced, futures::future::BoxFuture<'static, ()>) {
             $(let $cache = Cache::<$kind>::default();)+
-            let caches = Caches { $($cache: $cache.objects.clone()),+ };
+            let caches = Caches { $($cache: $cache.watched()),+ };
             let hub = Arc::new(Hub::new(
                 running.requests.clone(),
-                caches.workspaces.clone(),
+                caches.workspaces.objects.clone(),
                 running.namespaces.clone(),
                 running.index.clone(),
                 running.hub.clone(),
             ));
-            let synced = futures::future::join_all([$($cache.synced().boxed()),+]).map(drop);
+            let all = [$(caches.$cache.synced.clone()),+];
+            let synced = async move {
+                for cache in all {
+                    // False means that its controller is gone: then the process is about to end.
+                    cache.wait().await;
+                }
+            };
             let tasks: Vec<tokio::task::JoinHandle<()>> = vec![$({
                 let shared = { let ($running, $hub, $caches) = (&running, &hub, &caches); $shared };
                 tokio::spawn(run(&running, $cache, Arc::new(shared), Duration::from_millis($debounce)))
@@ -106,12 +119,20 @@ kinds! {
     DatabricksWorkspace workspaces 0 => |_running, hub, _caches| hub.clone();
     DatabricksApp apps 0 => |running, hub, caches| app::Apps {
         hub: hub.clone(),
-        objects: caches.apps.clone(),
+        objects: caches.apps.objects.clone(),
         cluster: Arc::new(app::Cluster::new(running.requests.clone(), running.namespace.clone(), running.artifact_hosts.clone())),
     };
-    AppOfApps fleets 200 => |running, _hub, caches| app_of_apps::Fleets {
+    AppOfApps fleets 1000 => |running, hub, caches| app_of_apps::Fleets {
         cluster: Arc::new(Cluster::new(running.requests.clone(), app::APP, "databricksapps", running.clock)),
         apps: caches.apps.clone(),
+        inputs: app_of_apps::FleetInputs {
+            hub: hub.clone(),
+            workspaces: caches.workspaces.synced.clone(),
+            namespaces: running.namespaces_synced.clone(),
+            config_maps: running.config_maps.clone(),
+        },
+        admission: running.admission.clone(),
+        clock: running.clock,
     };
 }
 

@@ -2,14 +2,18 @@
 //!
 //! The watch lags behind our own writes, so each write's answer stands in for it until the watch has caught up; else the
 //! next pass would write the same again.
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+use self::views::{Child, Views};
 
 use crate::api::names::ObjectName;
 use crate::api::row::{ChildView, Owner};
@@ -18,22 +22,24 @@ use crate::api::{FIELD_MANAGER, GROUP, VERSION, label};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW};
 use crate::engine::store::{newer, words};
+use crate::fleet::Refused;
 use crate::telemetry::Clock;
+
+mod views;
 
 /// Wire time within which the watch shows our own writes.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// What our last write to a child proved.
 enum Written {
-    View(Box<ChildView>, Instant),
+    View(Arc<ChildView>, Instant),
     /// Deleted; what is left of it is on its way out.
     Deleting {
         uid: String,
     },
     /// The API server refused this revision.
     Refused {
-        revision: String,
-        message: String,
+        refused: Refused,
         at: Instant,
     },
 }
@@ -44,6 +50,7 @@ pub struct Cluster {
     resource: ApiResource,
     clock: Clock,
     written: Mutex<HashMap<ObjectName, Written>>,
+    views: Views,
 }
 
 impl Cluster {
@@ -55,13 +62,23 @@ impl Cluster {
             resource: ApiResource::from_gvk_with_plural(&gvk, plural),
             clock,
             written: Mutex::default(),
+            views: Views::default(),
         }
     }
 
+    /// The objects of the namespace as its parents see them; `objects` are those of all.
+    pub fn views<'a, K: Child + 'a>(
+        &self,
+        namespace: &str,
+        objects: impl Iterator<Item = &'a K>,
+    ) -> Vec<Arc<ChildView>> {
+        self.views.of(namespace, objects)
+    }
+
     /// The namespace's children as they are now: the watch's, and over them what our own newer writes proved.
-    pub fn settle(&self, namespace: &str, watched: Vec<ChildView>) -> Vec<ChildView> {
+    pub fn settle(&self, namespace: &str, watched: Vec<Arc<ChildView>>) -> Vec<Arc<ChildView>> {
         let mut written = self.lock();
-        let mut children: HashMap<String, ChildView> = watched
+        let mut children: HashMap<String, Arc<ChildView>> = watched
             .into_iter()
             .map(|view| (view.name.clone(), view))
             .collect();
@@ -78,32 +95,37 @@ impl Cluster {
                         !newer(Some(&view.resource_version), Some(&s.resource_version))
                     });
                     if !caught_up {
-                        children.insert(name.name.clone(), (**view).clone());
+                        children.insert(name.name.clone(), view.clone());
                     }
                     !caught_up
                 }
                 Written::Deleting { uid } => match seen {
                     Some(seen) if seen.uid == *uid && !seen.deleting => {
-                        seen.deleting = true;
+                        Arc::make_mut(seen).deleting = true;
                         true
                     }
                     _ => false,
                 },
-                Written::Refused { at, .. } => self.clock.service(at.elapsed()) < SLOW,
+                Written::Refused { refused, at } => {
+                    // A quota is raised without a word to us.
+                    let again = match refused.reason {
+                        Reason::QuotaExceeded => SLOW / 6,
+                        _ => SLOW,
+                    };
+                    self.clock.service(at.elapsed()) < again
+                }
             }
         });
         children.into_values().collect()
     }
 
-    /// Revision and the API server's words for each child that it refused lately.
-    pub fn refused(&self, namespace: &str) -> HashMap<String, (String, String)> {
+    /// What the API server refused lately, by the child's name.
+    pub fn refused(&self, namespace: &str) -> BTreeMap<String, Refused> {
         self.lock()
             .iter()
             .filter(|(name, _)| name.namespace == namespace)
             .filter_map(|(name, proof)| match proof {
-                Written::Refused {
-                    revision, message, ..
-                } => Some((name.name.clone(), (revision.clone(), message.clone()))),
+                Written::Refused { refused, .. } => Some((name.name.clone(), refused.clone())),
                 Written::View(..) | Written::Deleting { .. } => None,
             })
             .collect()
@@ -201,8 +223,9 @@ impl Cluster {
 
     /// The answer to a write stands in for the watch until that has caught up.
     fn wrote(&self, name: ObjectName, answer: &DynamicObject) {
-        let value = serde_json::to_value(answer).unwrap_or_default();
-        let proof = Written::View(Box::new(view(&value)), Instant::now());
+        let (spec, status) = (answer.data["spec"].clone(), &answer.data["status"]);
+        let view = view(&answer.metadata, spec, status);
+        let proof = Written::View(Arc::new(view), Instant::now());
         self.lock().insert(name, proof);
     }
 
@@ -215,24 +238,20 @@ impl Cluster {
         error: &kube::Error,
     ) -> Trouble {
         let doing = format!("{doing} child {name}");
-        let refused = match error {
-            kube::Error::Api(status) => {
-                matches!(status.code, 400 | 403 | 422)
-                    || status.message.contains("not declared in schema")
-            }
-            _ => false,
-        };
-        if !refused {
+        let Some(reason) = refusal(error) else {
             return transient(&doing, error);
-        }
+        };
         let message = format!("{doing}: {}", words(error));
         let proof = Written::Refused {
-            revision: revision.into(),
-            message: message.clone(),
+            refused: Refused {
+                revision: revision.into(),
+                reason,
+                message: message.clone(),
+            },
             at: Instant::now(),
         };
         self.lock().insert(name, proof);
-        Trouble::new(Reason::ChildRefused, message, Fate::After(Duration::ZERO))
+        Trouble::new(reason, message, Fate::After(Duration::ZERO))
     }
 
     fn api(&self, namespace: &str) -> Api<DynamicObject> {
@@ -244,6 +263,27 @@ impl Cluster {
     }
 }
 
+/// Why the API server will refuse the same write again; `None` if it may not.
+fn refusal(error: &kube::Error) -> Option<Reason> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    if causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
+    {
+        return Some(Reason::NamespaceTerminating);
+    }
+    // The quota's admission has no code of its own.
+    if status.code == 403 && status.message.contains("exceeded quota") {
+        return Some(Reason::QuotaExceeded);
+    }
+    let refused =
+        matches!(status.code, 400 | 403 | 422) || status.message.contains("not declared in schema");
+    refused.then_some(Reason::ChildRefused)
+}
+
 fn transient(doing: &str, error: &kube::Error) -> Trouble {
     Trouble::new(
         Reason::KubernetesRefused,
@@ -252,45 +292,30 @@ fn transient(doing: &str, error: &kube::Error) -> Trouble {
     )
 }
 
-/// A child of any kind, read from its JSON.
-pub fn view(object: &Value) -> ChildView {
-    let meta = &object["metadata"];
-    let status = &object["status"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let texts = |value: &Value| {
-        let map = value.as_object().into_iter().flatten();
-        map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect()
-    };
+/// A child of any kind.
+fn view(meta: &ObjectMeta, spec: Value, status: &Value) -> ChildView {
     let digest = |key: &str| Some(status["deployment"][key].as_str()?.to_owned());
-    let owners: Vec<Owner> = meta["ownerReferences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|owner| Owner {
-            kind: text(&owner["kind"]),
-            name: text(&owner["name"]),
-            uid: text(&owner["uid"]),
-            controller: owner["controller"].as_bool().unwrap_or_default(),
-        })
-        .collect();
+    let references = meta.owner_references.iter().flatten();
+    let controller = references.clone().find(|o| o.controller == Some(true));
+    let owner = controller.or_else(|| meta.owner_references.iter().flatten().next());
     ChildView {
-        name: text(&meta["name"]),
-        namespace: text(&meta["namespace"]),
-        uid: text(&meta["uid"]),
-        resource_version: text(&meta["resourceVersion"]),
-        generation: meta["generation"].as_i64().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
         observed_generation: status["observedGeneration"].as_i64().unwrap_or(-1),
-        deleting: meta["deletionTimestamp"].is_string(),
-        owner: owners
-            .iter()
-            .find(|o| o.controller)
-            .or(owners.first())
-            .cloned(),
-        labels: texts(&meta["labels"]),
-        annotations: texts(&meta["annotations"]),
-        spec: object["spec"].clone(),
-        conditions: serde_json::from_value(status["conditions"].clone()).unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        owner: owner.map(|owner| Owner {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: owner.controller.unwrap_or_default(),
+        }),
+        labels: meta.labels.clone().unwrap_or_default(),
+        annotations: meta.annotations.clone().unwrap_or_default(),
+        spec,
+        conditions: Vec::deserialize(&status["conditions"]).unwrap_or_default(),
         desired_digest: digest("desiredDigest"),
         digest: digest("digest"),
         compute_state: status["app"]["computeState"].as_str().map(str::to_owned),

@@ -5,5 +5,6 @@ pub mod cluster;
 pub mod content;
 pub mod databricks;
 pub mod files;
+pub mod inputs;
 pub mod keyed;
 pub mod secret;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("telemetry", &[]),
+    ("admission", &["api"]),
     ("databricks", &["telemetry"]),
     ("policy", &["api"]),
     ("fleet", &["api"]),
@@ -18,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "worlds",
             "engine",
             "fleet",
+            "admission",
             "databricks",
             "api",
             "telemetry",
@@ -33,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "fleet",
             "policy",
+            "admission",
             "databricks",
             "api",
             "telemetry",

@@ -6,12 +6,11 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::{Entry, Why};
+use crate::admission::{Admission, Field};
 use crate::api::app_of_apps::AppOfApps;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
 use crate::api::{annotation, label};
-use crate::cli::admission::Admission;
-use crate::cli::field::Field;
 use crate::cli::input::{Input, Manifest};
 use crate::cli::remote::placed;
 use crate::cli::render;

@@ -12,12 +12,12 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use self::candidates::{Candidate, Candidates};
-use super::admission::{self, Admission};
 use super::hosts::{ArtifactHosts, Hosts};
 use super::input::{self, Files, Input};
 use super::output::{self, Output};
 use super::remote::{self, Looked, Remote};
 use super::{CHANGES, PROBLEMS, cluster};
+use crate::admission::{self, Admission};
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
@@ -26,11 +26,11 @@ use crate::engine::fold::Hold;
 use crate::engine::managed::{Managed, Trouble};
 use crate::engine::plan::{self, Wish};
 use crate::engine::reconcile::{hold, name_of};
-use crate::kinds::DatabricksApp;
 use crate::kinds::app::Cluster;
 use crate::kinds::app::model::{Foreseen, foresee};
 use crate::kinds::app::plan::Inputs;
 use crate::kinds::app::spec::PendingChange;
+use crate::kinds::{self, DatabricksApp};
 use crate::telemetry::Clock;
 use crate::worlds::keyed::{DigestKey, KEY_SECRET};
 
@@ -154,7 +154,7 @@ fn verdict(entries: &[Entry], failed: bool) -> ExitCode {
 }
 
 async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
-    let admission = Admission::new()?;
+    let admission = Admission::new(kinds::crds())?;
     let remote = Remote::open(input, options.namespace, options.hosts).await?;
     let live = remote.apps().await?;
     let Candidates { entries, parents } =

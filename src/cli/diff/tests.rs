@@ -26,7 +26,12 @@ fn live(metadata: Value, status: Value) -> DatabricksApp {
 fn read(text: &str, live: &[DatabricksApp]) -> Candidates {
     let input = input::read_text("x.yaml", text);
     assert!(input.errors.is_empty(), "{:?}", input.errors);
-    candidates(&Admission::new().unwrap(), &input, "apps", live)
+    candidates(
+        &Admission::new(crate::kinds::crds()).unwrap(),
+        &input,
+        "apps",
+        live,
+    )
 }
 
 #[test]

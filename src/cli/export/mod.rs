@@ -10,25 +10,25 @@ use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::admission::{self, Admission};
 use super::hosts::Hosts;
 use super::input::Input;
 use super::output::{self, Output};
 use super::remote::{self, Looked, Remote};
 use super::{PROBLEMS, count, diff};
+use crate::admission::{self, Admission};
 use crate::api::management;
 use crate::api::names::{ObjectName, WorkspaceRef};
 use crate::api::status::Reason;
 use crate::engine::managed::{Managed, Trouble};
 use crate::engine::plan::Wish;
 use crate::engine::reconcile::name_of;
-use crate::kinds::DatabricksApp;
 use crate::kinds::app::export::{Destination, Exported, export};
 use crate::kinds::app::model::{Foreseen, foresee};
 use crate::kinds::app::plan::Inputs;
 use crate::kinds::app::spec::{AppMemory, DatabricksAppSpec};
 use crate::kinds::app::wire::RemoteApp;
 use crate::kinds::app::{Cluster, World};
+use crate::kinds::{self, DatabricksApp};
 use crate::telemetry::Clock;
 use crate::worlds::databricks::Board;
 
@@ -112,7 +112,7 @@ fn workspace_name(text: &str) -> Result<WorkspaceRef, String> {
 /// Prints the manifests; exit code 1 if an app that was asked for could not be exported as it is.
 #[tokio::main]
 pub async fn run(options: Options) -> Result<ExitCode, Error> {
-    let admission = Admission::new()?;
+    let admission = Admission::new(kinds::crds())?;
     let remote = Remote::open(&Input::default(), None, options.hosts.clone()).await?;
     let name = options.workspace.resolve(&remote.namespace);
     let Some(workspace) = remote.workspace(&name).await? else {

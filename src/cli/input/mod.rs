@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::count;
-use super::field::Field;
+use crate::admission::Field;
 use crate::api::{API_VERSION, GROUP};
 use crate::kinds;
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::cli::field::Field;
+use crate::admission::Field;
 
 /// One document, and the lines (from 1) of its fields.
 #[derive(Clone, Debug, PartialEq)]

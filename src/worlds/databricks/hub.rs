@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::{Selector, SelectorExt};
+use kube::core::{DeserializeGuard, Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client as Kube, ResourceExt};
 use serde_json::json;
@@ -26,6 +26,7 @@ use crate::engine::fold::Hold;
 use crate::engine::index::{Index, Key};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW, Wish};
+use crate::engine::reconcile::name_of;
 use crate::telemetry::{Clock, Metrics};
 
 /// The kind of a Workspace in the index.
@@ -52,6 +53,15 @@ pub struct Opened {
     pub freeze: Option<Hold>,
     /// Most apps the workspace may hold.
     pub max_apps: Option<usize>,
+}
+
+/// What a namespace may use.
+#[derive(Default)]
+pub struct Admitting {
+    /// All decoded.
+    pub workspaces: Vec<Arc<DeserializeGuard<DatabricksWorkspace>>>,
+    /// Workspaces that cannot be decoded: whom they admit is not known.
+    pub unreadable: Vec<ObjectName>,
 }
 
 /// All connections, by Workspace.
@@ -141,6 +151,29 @@ impl Hub {
             .as_ref()
             .and_then(|w| w.0.as_ref().ok())
             .is_some_and(|workspace| self.admits(workspace, name, namespace).is_ok())
+    }
+
+    /// Every Workspace that admits objects of that namespace, in any order; also those being deleted.
+    pub fn admitting(&self, namespace: &str) -> Admitting {
+        let mut found = Admitting::default();
+        for guarded in self.workspaces.state() {
+            let name = name_of(guarded.as_ref());
+            match &guarded.0 {
+                Ok(workspace) if self.admits(workspace, &name, namespace).is_err() => {}
+                Ok(_) => found.workspaces.push(guarded),
+                Err(_) => found.unreadable.push(name),
+            }
+        }
+        found
+    }
+
+    /// Whether some Workspace asks for labels of namespaces: then who may use it is known only with these.
+    pub fn selects_namespaces(&self) -> bool {
+        let state = self.workspaces.state();
+        let mut allowed = state
+            .iter()
+            .filter_map(|w| w.0.as_ref().ok()?.spec.allowed_namespaces.as_ref());
+        allowed.any(|allowed| allowed.from == AllowedFrom::Selector)
     }
 
     fn admits(

@@ -12,16 +12,23 @@ use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
 use crate::engine::index::Index;
+use crate::engine::synced::{Gate, Synced};
 
 /// Namespaces as the watch holds them.
 pub type Namespaces = Store<PartialObjectMeta<Namespace>>;
 
-/// The store, and the watch that fills it; a namespace whose labels change wakes its objects.
+/// The store, whether it is complete, and the watch that fills it; a namespace whose labels change wakes its objects.
 pub fn watch(
     client: Client,
     index: Arc<Index>,
-) -> (Namespaces, impl Future<Output = ()> + Send + 'static) {
+) -> (
+    Namespaces,
+    Synced,
+    impl Future<Output = ()> + Send + 'static,
+) {
     let (store, writer) = reflector::store();
+    let gate = Gate::default();
+    let synced = gate.synced();
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let mut known: HashMap<String, BTreeMap<String, String>> = HashMap::new();
     let watching = watcher(api, Config::default().page_size(500))
@@ -38,10 +45,11 @@ pub fn watch(
                     }
                 }
                 Ok(Event::Delete(namespace)) => drop(known.remove(&namespace.name_any())),
-                Ok(Event::Init | Event::InitDone) => {}
+                Ok(Event::Init) => {}
+                Ok(Event::InitDone) => gate.open(),
                 Err(problem) => warn!(kind = "Namespace", %problem, "watching"),
             }
             std::future::ready(())
         });
-    (store, watching)
+    (store, synced, watching)
 }

@@ -72,6 +72,37 @@ impl fmt::Display for Field {
     }
 }
 
+/// Where a walk through an object is; becomes a [`Field`] only when there is something to say of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a>(Option<(&'a Place<'a>, Way<'a>)>);
+
+#[derive(Clone, Copy, Debug)]
+enum Way<'a> {
+    Key(&'a str),
+    Item(usize),
+}
+
+impl<'a> Place<'a> {
+    /// The object itself.
+    pub(super) const ROOT: Place<'static> = Place(None);
+
+    pub(super) fn key(&'a self, key: &'a str) -> Self {
+        Self(Some((self, Way::Key(key))))
+    }
+
+    pub(super) fn item(&'a self, index: usize) -> Self {
+        Self(Some((self, Way::Item(index))))
+    }
+
+    pub(super) fn field(&self) -> Field {
+        match self.0 {
+            None => Field::default(),
+            Some((above, Way::Key(key))) => above.field().key(key),
+            Some((above, Way::Item(index))) => above.field().item(index),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::rules::Rule;
+use super::rules::{Rule, escaped};
+use super::shape::settle;
 
 /// One node.
 #[derive(Debug, Default, Deserialize)]
@@ -58,6 +59,12 @@ pub struct Schema {
     _example: Option<Value>,
     #[serde(rename = "x-kubernetes-map-type")]
     _map_type: Option<String>,
+    /// Set by [`Schema::prepare`]: whether a rule speaks of this node or of one below.
+    #[serde(skip)]
+    pub ruled: bool,
+    /// Set by [`Schema::prepare`]: properties by the names that rules know them by, where these are others.
+    #[serde(skip)]
+    pub escaped: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -123,12 +130,66 @@ impl<'de> Deserialize<'de> for Pattern {
 }
 
 impl Schema {
+    /// Derives what many judgements need from what was read. Defaults become whole: with the defaults of their own members.
+    pub fn prepare(&mut self) {
+        // A rule that compares with an earlier object says nothing of a new one.
+        self.rules.retain(|rule| !rule.compares);
+        let mut ruled = !self.rules.is_empty();
+        let values = match &mut self.additional_properties {
+            Some(Additional::Schema(values)) => Some(values.as_mut()),
+            Some(Additional::Allowed(_)) | None => None,
+        };
+        let below = self.properties.values_mut().chain(values);
+        for inner in below.chain(self.items.as_deref_mut()) {
+            inner.prepare();
+            ruled |= inner.ruled;
+        }
+        let parts = self.all_of.iter_mut().chain(&mut self.any_of);
+        let parts = parts.chain(&mut self.one_of).chain(self.not.as_deref_mut());
+        parts.for_each(Schema::prepare);
+        self.ruled = ruled;
+        let names = self.properties.keys().map(|name| (escaped(name), name));
+        let other = names.filter(|(escaped, name)| escaped != *name);
+        self.escaped = other
+            .map(|(escaped, name)| (escaped, name.clone()))
+            .collect();
+        if let Some(mut default) = self.default.take() {
+            settle(self, &mut default);
+            self.default = Some(default);
+        }
+    }
+
+    /// The member `key` as the API server would store it: the default stands in for what is missing, and for a null that
+    /// may not be one.
+    pub fn member<'a>(&'a self, members: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+        let given = members.get(key);
+        match self.properties.get(key) {
+            Some(property) if given.is_none() || property.replaces(given) => {
+                property.default.as_ref()
+            }
+            _ => given,
+        }
+    }
+
+    /// Whether the default takes the place of what is given.
+    pub fn replaces(&self, given: Option<&Value>) -> bool {
+        given == Some(&Value::Null) && self.default.is_some() && !self.nullable
+    }
+
     /// The schema of the values of a map.
     pub fn values_schema(&self) -> Option<&Schema> {
         match &self.additional_properties {
             Some(Additional::Schema(schema)) => Some(schema),
             Some(Additional::Allowed(_)) | None => None,
         }
+    }
+
+    /// Whether there are `allOf`, `anyOf`, `oneOf` or `not`.
+    pub fn has_alternatives(&self) -> bool {
+        self.not.is_some()
+            || [&self.all_of, &self.any_of, &self.one_of]
+                .iter()
+                .any(|parts| !parts.is_empty())
     }
 
     /// Whether members that no property lists may be there.

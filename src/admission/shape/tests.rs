@@ -5,13 +5,11 @@ use super::*;
 
 /// Field and message of each objection.
 fn objections(schema: Value, value: Value) -> Vec<(String, String)> {
-    let schema: Schema = serde_json::from_value(schema).unwrap();
+    let mut schema: Schema = serde_json::from_value(schema).unwrap();
+    schema.prepare();
     let mut found = Vec::new();
-    let mut value = value;
-    let root = Field::default();
-    unknown(&schema, &value, &root, &mut found);
-    settle(&schema, &mut value);
-    judge(&schema, &value, &root, &mut found);
+    unknown(&schema, &value, Place::ROOT, &mut found);
+    judge(&schema, &value, Place::ROOT, &mut found);
     let said = found.into_iter().map(|o| (o.field.to_string(), o.message));
     said.collect()
 }

@@ -2,9 +2,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::{Judge, Objection};
-use crate::cli::field::Field;
-use crate::fleet::names;
+use super::{Field, Judge, Objection};
+use crate::api::names;
 
 /// Most bytes that the annotations of an object may take together.
 const ANNOTATION_BYTES: usize = 256 << 10;

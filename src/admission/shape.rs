@@ -1,37 +1,51 @@
 //! Fields, types, bounds: what the structural schema says of a value. In the order of the API server: unknown fields,
 //! nulls and defaults, then the values.
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use serde_json::{Map, Number, Value};
 
+use super::field::Place;
 use super::schema::{Format, Kind, ListType, Schema};
 use super::{Judge, Objection};
-use crate::cli::field::Field;
 
 /// Members that the schema does not know, as `--validate=strict` refuses them.
-pub fn unknown(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objection>) {
+pub fn unknown(schema: &Schema, value: &Value, at: Place<'_>, found: &mut Vec<Objection>) {
     match value {
         Value::Object(members) => {
             for (key, member) in members {
-                let here = at.key(key);
-                match schema.properties.get(key).or(schema.values_schema()) {
-                    Some(inner) => unknown(inner, member, &here, found),
-                    None if schema.open() => {}
-                    None => found.push(Objection {
-                        message: unknown_field(schema, key),
-                        field: here,
-                        judge: Judge::Schema,
-                        blocks_rules: false,
-                    }),
-                }
+                known(schema, key, member, at, found);
             }
         }
         Value::Array(items) => {
             if let Some(inner) = &schema.items {
                 for (index, item) in items.iter().enumerate() {
-                    unknown(inner, item, &at.item(index), found);
+                    unknown(inner, item, at.item(index), found);
                 }
             }
         }
         _ => {}
+    }
+}
+
+/// As [`unknown`], of one member.
+pub fn known(
+    schema: &Schema,
+    key: &str,
+    member: &Value,
+    at: Place<'_>,
+    found: &mut Vec<Objection>,
+) {
+    let here = at.key(key);
+    match schema.properties.get(key).or(schema.values_schema()) {
+        Some(inner) => unknown(inner, member, here, found),
+        None if schema.open() => {}
+        None => found.push(Objection {
+            message: unknown_field(schema, key),
+            field: here.field(),
+            judge: Judge::Schema,
+            blocks_rules: false,
+        }),
     }
 }
 
@@ -46,13 +60,13 @@ fn unknown_field(schema: &Schema, key: &str) -> String {
 }
 
 /// Puts in defaults, also in place of nulls. Other nulls stay and are objected to: a create would drop them, but
-/// server-side apply refuses them.
+/// server-side apply refuses them. Judging a value doesn't take that, [`Schema::member`] gives the same.
 pub fn settle(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|key, member| {
                 let property = schema.properties.get(key);
-                !(member.is_null() && property.is_some_and(|p| p.default.is_some() && !p.nullable))
+                !property.is_some_and(|p| p.replaces(Some(member)))
             });
             fill(schema, members);
             for (key, member) in members.iter_mut() {
@@ -80,14 +94,15 @@ fn fill(schema: &Schema, members: &mut Map<String, Value>) {
     }
 }
 
-/// What is wrong with a settled value.
-pub fn judge(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objection>) {
+/// What is wrong with a value, once defaults stand in for what is missing. They themselves are right, or the API server
+/// would not have taken the definition.
+pub fn judge(schema: &Schema, value: &Value, at: Place<'_>, found: &mut Vec<Objection>) {
     if value.is_null() && schema.nullable {
         return;
     }
-    let mut object = |field: &Field, blocks_rules: bool, message: String| {
+    let mut object = |at: Place<'_>, blocks_rules: bool, message: String| {
         found.push(Objection {
-            field: field.clone(),
+            field: at.field(),
             message,
             judge: Judge::Schema,
             blocks_rules,
@@ -168,20 +183,27 @@ pub fn judge(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objecti
             twice(schema, items, at, found);
             if let Some(inner) = &schema.items {
                 for (index, item) in items.iter().enumerate() {
-                    judge(inner, item, &at.item(index), found);
+                    judge(inner, item, at.item(index), found);
                 }
             }
         }
         Value::Object(members) => {
-            let length = members.len();
-            if let Some(max) = schema.max_properties.filter(|max| length > *max) {
+            if let Some(max) = schema
+                .max_properties
+                .filter(|max| count(schema, members) > *max)
+            {
+                let length = count(schema, members);
                 object(
                     at,
                     true,
                     format!("has {length} members, at most {max} are allowed"),
                 );
             }
-            if let Some(min) = schema.min_properties.filter(|min| length < *min) {
+            if let Some(min) = schema
+                .min_properties
+                .filter(|min| count(schema, members) < *min)
+            {
+                let length = count(schema, members);
                 object(
                     at,
                     false,
@@ -189,23 +211,42 @@ pub fn judge(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objecti
                 );
             }
             for key in &schema.required {
-                if !members.contains_key(key) {
-                    object(&at.key(key), true, "is required".into());
+                if schema.member(members, key).is_none() {
+                    object(at.key(key), true, "is required".into());
                 }
             }
             for (key, member) in members {
-                if let Some(inner) = schema.properties.get(key).or(schema.values_schema()) {
-                    judge(inner, member, &at.key(key), found);
+                if let Some(inner) = schema.properties.get(key).or(schema.values_schema())
+                    && !inner.replaces(Some(member))
+                {
+                    judge(inner, member, at.key(key), found);
                 }
             }
         }
         Value::Bool(_) | Value::Null => {}
     }
-    alternatives(schema, value, at, found);
+    if schema.has_alternatives() {
+        // The parts don't know the defaults of the whole.
+        let mut whole = value.clone();
+        settle(schema, &mut whole);
+        alternatives(schema, &whole, at, found);
+    }
+}
+
+/// How many members there are with the defaults.
+fn count(schema: &Schema, members: &Map<String, Value>) -> usize {
+    let defaults = schema
+        .properties
+        .iter()
+        .filter(|(_, p)| p.default.is_some());
+    members.len()
+        + defaults
+            .filter(|(key, _)| !members.contains_key(*key))
+            .count()
 }
 
 /// `allOf`, `anyOf`, `oneOf`, `not`.
-fn alternatives(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objection>) {
+fn alternatives(schema: &Schema, value: &Value, at: Place<'_>, found: &mut Vec<Objection>) {
     for part in &schema.all_of {
         judge(part, value, at, found);
     }
@@ -216,7 +257,7 @@ fn alternatives(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Obje
     };
     let mut object = |message: &str| {
         found.push(Objection {
-            field: at.clone(),
+            field: at.field(),
             message: message.to_owned(),
             judge: Judge::Schema,
             blocks_rules: false,
@@ -283,37 +324,42 @@ fn range(schema: &Schema, number: &Number) -> Option<String> {
 }
 
 /// Items of a set that are equal, items of a map with equal keys.
-fn twice(schema: &Schema, items: &[Value], at: &Field, found: &mut Vec<Objection>) {
-    let key = |item: &Value| match schema.list_type {
-        ListType::Atomic => None,
-        ListType::Set => Some(shown(item)),
-        ListType::Map => {
-            let members = schema.list_map_keys.iter();
-            let keys = members.map(|key| {
-                item.get(key)
-                    .map(|value| format!("{key}: {}", shown(value)))
-            });
+fn twice(schema: &Schema, items: &[Value], at: Place<'_>, found: &mut Vec<Objection>) {
+    let key = |item| -> Option<Vec<&Value>> {
+        match schema.list_type {
+            ListType::Atomic => None,
+            ListType::Set => Some(vec![item]),
             // One without a key is objected to as such.
-            keys.collect::<Option<Vec<_>>>().map(|keys| keys.join(", "))
+            ListType::Map => schema.list_map_keys.iter().map(|k| item.get(k)).collect(),
         }
     };
-    let mut seen = std::collections::HashMap::new();
+    if schema.list_type == ListType::Atomic {
+        return;
+    }
+    let mut seen: HashMap<Vec<&Value>, usize> = HashMap::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let Some(key) = key(item) else { continue };
-        if let Some(first) = seen.get(&key) {
-            let said = match schema.list_type {
-                ListType::Map => format!("{{{key}}}"),
-                ListType::Set | ListType::Atomic => key,
-            };
-            found.push(Objection {
-                field: at.item(index),
-                message: format!("{said} comes twice; {} has it too", at.item(*first)),
-                judge: Judge::Schema,
-                blocks_rules: false,
-            });
-        } else {
-            seen.insert(key, index);
-        }
+        let first = match seen.entry(key) {
+            Entry::Vacant(new) => {
+                new.insert(index);
+                continue;
+            }
+            Entry::Occupied(first) => *first.get(),
+        };
+        let said = match schema.list_type {
+            ListType::Map => {
+                let keys = schema.list_map_keys.iter();
+                let keys = keys.map(|key| format!("{key}: {}", shown(&item[key])));
+                format!("{{{}}}", keys.collect::<Vec<_>>().join(", "))
+            }
+            ListType::Set | ListType::Atomic => shown(item),
+        };
+        found.push(Objection {
+            field: at.item(index).field(),
+            message: format!("{said} comes twice; {} has it too", at.item(first).field()),
+            judge: Judge::Schema,
+            blocks_rules: false,
+        });
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the API server would say of an object that is created: the definitions' schemas and rules, judged offline, and
+//! Floor 1: what the API server would say of an object that is created: the definitions' schemas and rules, judged offline, and
 //! unknown fields refused as `kubectl apply --validate=strict` does. A test holds it against a real API server.
+mod field;
 mod metadata;
 mod rules;
 mod schema;
@@ -7,13 +8,14 @@ mod shape;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+pub use self::field::Field;
+use self::field::Place;
 use self::schema::Schema;
-use super::field::Field;
 use crate::api::{VERSION, without_nulls};
-use crate::kinds;
 
 /// Who objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,15 +67,27 @@ pub enum Error {
     NoVersion { kind: String },
 }
 
-/// The schemas of all our kinds.
+/// The schemas of all our kinds. Made once and shared: a judgement changes nothing in it.
 #[derive(Debug)]
 pub struct Admission {
-    kinds: BTreeMap<String, Schema>,
+    kinds: BTreeMap<String, Definition>,
+}
+
+/// One kind.
+#[derive(Debug)]
+struct Definition {
+    /// Of `metadata` it has what rules see, and of `status` nothing.
+    schema: Schema,
+    /// Only looked at for unknown fields: the API server drops the status of an object that is created.
+    status: Option<Schema>,
 }
 
 impl Admission {
-    pub fn new() -> Result<Self, Error> {
-        let kinds = kinds::crds().into_iter().map(|crd| {
+    /// From the definitions of the kinds.
+    pub fn new(
+        definitions: impl IntoIterator<Item = CustomResourceDefinition>,
+    ) -> Result<Self, Error> {
+        let kinds = definitions.into_iter().map(|crd| {
             let kind = crd.spec.names.kind.clone();
             let versions = crd.spec.versions.into_iter();
             let schema = versions
@@ -82,24 +96,25 @@ impl Admission {
                 .and_then(|schema| serde_json::to_value(schema).ok())
                 .ok_or_else(|| Error::NoVersion { kind: kind.clone() })?;
             let schema = with_type_and_metadata(without_nulls(schema));
-            let schema: Schema =
+            let mut schema: Schema =
                 serde_path_to_error::deserialize(schema).map_err(|source| Error::Schema {
                     kind: kind.clone(),
                     source,
                 })?;
-            Ok((kind, schema))
+            let status = schema.properties.remove("status");
+            schema.prepare();
+            Ok((kind, Definition { schema, status }))
         });
         Ok(Self {
             kinds: kinds.collect::<Result<_, _>>()?,
         })
     }
 
-    /// Everything that is wrong with `object`, whose `kind` must be one of ours. `status` is only looked at for its shape:
-    /// the API server drops it when an object is created.
+    /// Everything that is wrong with `object`, whose `kind` must be one of ours.
     pub fn judge(&self, object: &Value) -> Vec<Objection> {
         let mut found = Vec::new();
         let kind = object["kind"].as_str().unwrap_or_default();
-        let (Some(schema), Some(members)) = (self.kinds.get(kind), object.as_object()) else {
+        let (Some(definition), Some(members)) = (self.kinds.get(kind), object.as_object()) else {
             return vec![Objection {
                 field: Field::new("kind"),
                 message: format!("{kind:?} is no kind of {}", crate::api::API_VERSION),
@@ -107,28 +122,47 @@ impl Admission {
                 blocks_rules: true,
             }];
         };
-        let root = Field::default();
+        let schema = &definition.schema;
+        let root = Place::ROOT;
         metadata::judge(&object["metadata"], &mut found);
-        let mut rest = members.clone();
-        rest.remove("metadata");
-        let mut rest = Value::Object(rest);
-        shape::unknown(schema, &rest, &root, &mut found);
-        if let Value::Object(rest) = &mut rest {
-            rest.remove("status");
+        let rest = || members.iter().filter(|(key, _)| *key != "metadata");
+        for (key, member) in rest() {
+            match &definition.status {
+                Some(status) if key == "status" => {
+                    shape::unknown(status, member, root.key(key), &mut found);
+                }
+                _ => shape::known(schema, key, member, root, &mut found),
+            }
         }
-        shape::settle(schema, &mut rest);
-        if let Value::Object(rest) = &mut rest {
-            rest.remove("status");
-            rest.insert("metadata".into(), named(&object["metadata"]));
+        for key in &schema.required {
+            if schema.member(members, key).is_none() {
+                found.push(Objection {
+                    field: root.key(key).field(),
+                    message: "is required".into(),
+                    judge: Judge::Schema,
+                    blocks_rules: true,
+                });
+            }
         }
-        shape::judge(schema, &rest, &root, &mut found);
-        if found.iter().any(|objection| objection.blocks_rules) {
-            return found;
+        for (key, member) in rest() {
+            if let Some(inner) = schema.properties.get(key)
+                && !inner.replaces(Some(member))
+            {
+                shape::judge(inner, member, root.key(key), &mut found);
+            }
         }
-        rule(schema, &rest, &root, &mut found);
+        if !found.iter().any(|objection| objection.blocks_rules) {
+            rules::judge(schema, object, &mut found);
+        }
         found
     }
 }
+
+/// Judged from several threads at once.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Admission>();
+};
 
 /// Every definition has `apiVersion`, `kind` and `metadata`; of the last rules see only the name.
 fn with_type_and_metadata(mut schema: Value) -> Value {
@@ -138,45 +172,4 @@ fn with_type_and_metadata(mut schema: Value) -> Value {
     schema["properties"]["apiVersion"] = text.clone();
     schema["properties"]["kind"] = text;
     schema
-}
-
-fn named(metadata: &Value) -> Value {
-    let parts = ["name", "generateName"].into_iter();
-    let present = parts.filter_map(|key| Some((key.to_owned(), metadata.get(key)?.clone())));
-    Value::Object(present.collect::<Map<_, _>>())
-}
-
-/// Rules of this node and of all below it, on a value that the schema has let through.
-fn rule(schema: &Schema, value: &Value, at: &Field, found: &mut Vec<Objection>) {
-    for rule in &schema.rules {
-        if let Some(message) = rule.violation(schema, value) {
-            let below = rule
-                .field_path
-                .as_deref()
-                .map(|p| p.trim_start_matches('.'));
-            found.push(Objection {
-                field: below.map_or_else(|| at.clone(), |path| at.join(path)),
-                message,
-                judge: Judge::Rule,
-                blocks_rules: false,
-            });
-        }
-    }
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members {
-                if let Some(inner) = schema.properties.get(key).or(schema.values_schema()) {
-                    rule(inner, member, &at.key(key), found);
-                }
-            }
-        }
-        Value::Array(items) => {
-            if let Some(inner) = &schema.items {
-                for (index, item) in items.iter().enumerate() {
-                    rule(inner, item, &at.item(index), found);
-                }
-            }
-        }
-        _ => {}
-    }
 }

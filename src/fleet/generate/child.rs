@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::blueprint::{Draft, too_large};
+use super::draft::{Draft, too_large};
 use super::fault::{ErrorReason, Fault};
-use super::json::remove;
 use super::limits;
 use crate::api::app_of_apps::IgnoredDifference;
 use crate::api::{API_VERSION, digest};
+use crate::fleet::json::remove;
 
 /// Objections to a whole object as it would be written, each as field (`spec.compute.size`) and message. Asked once for
 /// each child that is made.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Parent;
-use super::child::Child;
 use super::gate::{Gate, Moment, Terms, gate};
-use super::generate::Generated;
+use super::generate::{Child, Generated};
 use super::order::Place;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};

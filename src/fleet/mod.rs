@@ -3,18 +3,11 @@
 //!
 //! Specs of children are JSON here: which fields a child has is judged by its own CRD, when it is written.
 
-mod blueprint;
-mod child;
-mod config_map;
-mod fault;
-mod filters;
 mod gate;
 mod generate;
-mod generators;
 mod inputs;
 mod inventory;
 mod json;
-mod limits;
 mod metadata;
 mod order;
 mod prune;
@@ -24,15 +17,13 @@ mod rollout;
 mod selector;
 mod summary;
 mod survey;
-mod template;
 #[cfg(test)]
 mod testing;
 
-pub use child::{Child, Judge};
-pub use fault::{ElementError, ErrorReason};
-pub use filters::{FILTERS, Filter, TESTS};
 pub use gate::{Gate, Moment};
-pub use generate::{Generated, Renderer, generate};
+pub use generate::{
+    Child, ElementError, ErrorReason, FILTERS, Filter, Generated, Judge, Renderer, TESTS, generate,
+};
 pub use inputs::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
 pub use inventory::{Foreign, Why, Write, is_ours};
 pub use order::{Order, Place, order};

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::child::Child;
-use super::fault::{ElementError, ErrorReason};
-use super::generate::Generated;
-use super::selector::fulfils;
+use super::generate::{Child, ElementError, ErrorReason, Generated};
+use super::selector;
 use crate::api::app_of_apps::{Strategy, UnpinnedSources};
 
 /// Where a child comes.
@@ -85,8 +83,11 @@ pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<Str
     }
     let steps: &[_] = if is_rolling { &rolling.steps } else { &[] };
     let step_of = |child: &Child| {
-        let mut all = steps.iter();
-        let matching = all.position(|step| fulfils(&step.match_expressions, &child.labels));
+        let label = |key: &str| child.labels.get(key).map(String::as_str);
+        let matching = steps.iter().position(|step| {
+            let mut all = step.match_expressions.iter();
+            all.all(|requirement| selector::holds(requirement, label(&requirement.key)))
+        });
         matching.unwrap_or(steps.len())
     };
     let mut places: BTreeMap<String, Place> = generated

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Parent;
-use super::child::Child;
+use super::generate::Child;
 use super::order::Place;
 use crate::api::digest;
 use crate::api::row::ChildView;
@@ -107,7 +107,7 @@ pub fn restore(like: &Child, content: &str) -> Option<Child> {
     };
     let (labels, annotations) = (texts("labels")?, texts("annotations")?);
     let spec = content.remove("spec").filter(Value::is_object)?;
-    Some(Child::with(like, labels, annotations, spec))
+    Some(Child::new(like, labels, annotations, spec))
 }
 
 /// The child as it was when it got the revision that it has, if that can be told.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::child::Child;
-use super::generate::Generated;
+use super::generate::{Child, Generated};
 use super::inventory::Ours;
 use super::{GeneratorInputs, Parent};
 use crate::api::names::ObjectName;

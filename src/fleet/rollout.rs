@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::child::Child;
 use super::gate::{Gate, Moment, Terms, gate};
+use super::generate::Child;
 use super::generate::Generated;
 use super::order::{Order, Place};
 use super::record::{self, Record};

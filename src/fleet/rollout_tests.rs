@@ -129,6 +129,9 @@ fn a_rolled_back_canary_keeps_what_ran_before_until_somebody_changes_something()
 
     let mut resumed = model.clone();
     resumed.requests.resume = Some(resumed.at + Duration::from_secs(1));
+    resumed.pass();
+    assert_eq!(resumed.log.len(), 3, "a time to come is no word yet");
+    resumed.pass_time(1);
     resumed.all(Fate::Ready);
     resumed.pass();
     assert_eq!(resumed.log[3..], ["release a1"]);
@@ -508,7 +511,8 @@ proptest! {
             prop_assert!(after.prune.verdict != Verdict::Allowed || after.prune.candidates.is_empty() || rollout.complete);
         }
         // Left alone with children that behave, and with nothing rejected or aborted, every fleet arrives.
-        model.requests = Requests { resume: Some(model.at + Duration::from_secs(1)), abort: None };
+        model.pass_time(1);
+        model.requests = Requests { resume: Some(model.at), abort: None };
         for _ in 0..30 {
             model.pass();
             model.all(Fate::Ready);

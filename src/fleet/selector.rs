@@ -7,42 +7,38 @@ use serde_json::{Map, Value};
 
 use crate::api::app_of_apps::{Operator, Requirement, Selector};
 
-/// Whether the labels fulfil all requirements, as Kubernetes reads them: a missing key fulfils `NotIn`.
-pub fn fulfils(requirements: &[Requirement], labels: &BTreeMap<String, String>) -> bool {
-    let value = |key: &str| labels.get(key).map(|text| Found::Text(Cow::from(text)));
-    requirements.iter().all(|wish| holds(wish, &value))
+/// Whether the requirement holds of a key's value, as Kubernetes reads it; `None`: the key is missing.
+pub fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
+    fulfils(
+        requirement,
+        value.map(|text| Found::Text(text.into())).as_ref(),
+    )
 }
 
 /// Whether the selector matches the labels. An empty one matches all.
 pub fn matches(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {
-    selector
-        .match_labels
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
-        && fulfils(&selector.match_expressions, labels)
+    let value = |key: &str| labels.get(key).map(String::as_str);
+    let mut equal = selector.match_labels.iter();
+    equal.all(|(key, wish)| value(key) == Some(wish.as_str()))
+        && selector
+            .match_expressions
+            .iter()
+            .all(|wish| holds(wish, value(&wish.key)))
 }
 
 /// Whether the selector matches the element's members, those of members named with dots; scalars count as text, null as
 /// missing.
 pub(super) fn matches_element(selector: &Selector, element: &Map<String, Value>) -> bool {
-    let value = |key: &str| member(element, key);
-    selector
-        .match_labels
-        .iter()
-        .all(|(key, wish)| value(key).is_some_and(|found| found.is(wish)))
+    let mut equal = selector.match_labels.iter();
+    equal.all(|(key, wish)| member(element, key).is_some_and(|found| found.is(wish)))
         && selector
             .match_expressions
             .iter()
-            .all(|wish| holds(wish, &value))
+            .all(|wish| fulfils(wish, member(element, &wish.key).as_ref()))
 }
 
-fn holds<'a>(wish: &Requirement, value: &impl Fn(&str) -> Option<Found<'a>>) -> bool {
-    let found = value(&wish.key);
-    let listed = || {
-        found
-            .as_ref()
-            .is_some_and(|found| wish.values.iter().any(|value| found.is(value)))
-    };
+fn fulfils(wish: &Requirement, found: Option<&Found>) -> bool {
+    let listed = || found.is_some_and(|found| wish.values.iter().any(|value| found.is(value)));
     match wish.operator {
         Operator::In => listed(),
         Operator::NotIn => !listed(),

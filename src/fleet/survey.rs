@@ -2,8 +2,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::child::Child;
 use super::gate::Moment;
+use super::generate::Child;
 use super::generate::Generated;
 use super::inventory::{self, Foreign, Sorted, Why, Write};
 use super::order::{Order, order};

@@ -4,26 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::draft::{Draft, dependencies, judge_keys, judge_labels, too_large, valid_name, wave};
 use super::fault::{ErrorReason, Fault};
-use super::json::{merge, without_nulls};
 use super::limits;
-use super::metadata::{is_label_value, is_name, refused_key};
 use super::template::{Delimiters, Pattern, Scope};
 use crate::api::app_of_apps::{ChildKind, Template};
-
-const DEPENDENCIES: usize = 32;
-const WAVES: std::ops::RangeInclusive<i64> = 0..=99;
-
-/// What an element asks for, before it is judged.
-pub(super) struct Draft {
-    pub kind: &'static str,
-    pub wave: u32,
-    pub depends_on: Vec<String>,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
-    /// Over the defaults, without nulls
-    pub spec: Value,
-}
+use crate::fleet::json::{merge, without_nulls};
 
 /// A template, read.
 pub(super) struct Blueprint {
@@ -42,14 +28,16 @@ pub(super) struct Blueprint {
 enum Node {
     /// Without expressions, and without nulls
     Plain(Value),
-    Filled {
-        path: String,
-        pattern: Pattern,
-        /// The default in its place, if that is an object
-        below: Option<Value>,
-    },
+    Filled(Box<Filled>),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
+}
+
+struct Filled {
+    path: String,
+    pattern: Pattern,
+    /// The default in its place, if that is an object
+    below: Option<Value>,
 }
 
 /// The name can be had even where the rest of a template is wrong.
@@ -70,137 +58,6 @@ pub(super) fn name(pattern: &Pattern, scope: &Scope) -> Result<String, Fault> {
         .map_err(|message| Fault::new(field, ErrorReason::Template, message))?;
     valid_name(field, &name)?;
     Ok(name)
-}
-
-pub(super) fn valid_name(field: &str, name: &str) -> Result<(), Fault> {
-    if is_name(name) {
-        return Ok(());
-    }
-    let message = if name.len() > 253 {
-        format!(
-            "{:?} is longer than the 253 characters of a name",
-            cut(name)
-        )
-    } else {
-        format!(
-            "{:?} is no name for an object; use lower-case letters, digits and -, beginning and ending with a letter or digit",
-            cut(name)
-        )
-    };
-    Err(Fault::new(field, ErrorReason::InvalidName, message))
-}
-
-fn cut(text: &str) -> String {
-    crate::api::status::cut(text, 80)
-}
-
-/// Keys that belong to others.
-fn judge_keys(
-    prefix: &str,
-    labels: &BTreeMap<String, String>,
-    annotations: &BTreeMap<String, String>,
-) -> Result<(), Fault> {
-    for (part, keys) in [("labels", labels), ("annotations", annotations)] {
-        if let Some((_, why)) = refused_key(keys) {
-            let field = format!("{prefix}{part}");
-            return Err(Fault::new(field, ErrorReason::InvalidMetadata, why));
-        }
-    }
-    Ok(())
-}
-
-fn judge_labels(prefix: &str, labels: &BTreeMap<String, String>) -> Result<(), Fault> {
-    match labels.iter().find(|(_, value)| !is_label_value(value)) {
-        None => Ok(()),
-        Some((key, value)) => Err(Fault::new(
-            format!("{prefix}labels.{key}"),
-            ErrorReason::InvalidMetadata,
-            format!(
-                "{:?} is no label value: at most 63 letters, digits, -, _ and .",
-                cut(value)
-            ),
-        )),
-    }
-}
-
-/// Sorted, each once, none that is no name.
-fn dependencies(names: Vec<(String, String)>) -> Result<Vec<String>, Fault> {
-    let mut sorted = Vec::with_capacity(names.len());
-    for (field, name) in names {
-        if name.is_empty() {
-            continue;
-        }
-        if !is_name(&name) {
-            let message = format!("{:?} is no name of a child", cut(&name));
-            return Err(Fault::new(field, ErrorReason::InvalidOrder, message));
-        }
-        sorted.push(name);
-    }
-    sorted.sort_unstable();
-    sorted.dedup();
-    if sorted.len() > DEPENDENCIES {
-        let message = format!(
-            "names {} children, at most {DEPENDENCIES} are allowed",
-            sorted.len()
-        );
-        return Err(Fault::new("dependsOn", ErrorReason::InvalidOrder, message));
-    }
-    Ok(sorted)
-}
-
-/// A wave from 0 to 99.
-fn wave(value: &Value) -> Result<u32, Fault> {
-    let number = match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    match number
-        .filter(|number| WAVES.contains(number))
-        .map(u32::try_from)
-    {
-        Some(Ok(wave)) => Ok(wave),
-        _ => {
-            let message = format!(
-                "{} is no wave: a whole number from 0 to 99",
-                cut(&value.to_string())
-            );
-            Err(Fault::new("wave", ErrorReason::InvalidOrder, message))
-        }
-    }
-}
-
-/// An app written out, as its members.
-pub(super) fn written(
-    app: &Map<String, Value>,
-    defaults: &Map<String, Value>,
-) -> Result<Draft, Fault> {
-    let texts = |part: &str| -> BTreeMap<String, String> {
-        let map = app.get(part).and_then(Value::as_object);
-        map.into_iter()
-            .flatten()
-            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect()
-    };
-    let (labels, annotations) = (texts("labels"), texts("annotations"));
-    judge_keys("", &labels, &annotations)?;
-    judge_labels("", &labels)?;
-    let names = app.get("dependsOn").and_then(Value::as_array);
-    let names = names.into_iter().flatten().enumerate().map(|(n, name)| {
-        let name = name.as_str().unwrap_or_default();
-        (format!("dependsOn[{n}]"), name.to_owned())
-    });
-    let defaults = Value::Object(defaults.clone());
-    let spec = app.get("spec").cloned();
-    let spec = spec.unwrap_or_else(|| Value::Object(Map::new()));
-    Ok(Draft {
-        kind: ChildKind::default().name(),
-        wave: app.get("wave").map(wave).transpose()?.unwrap_or_default(),
-        depends_on: dependencies(names.collect())?,
-        labels,
-        annotations,
-        spec: without_nulls(merge(&defaults, &spec)),
-    })
 }
 
 impl Blueprint {
@@ -378,11 +235,12 @@ fn inner(
             pattern => {
                 *cost += pattern.cost();
                 let below = below.filter(|below| below.is_object()).cloned();
-                Ok(Node::Filled {
+                let filled = Filled {
                     path,
                     pattern,
                     below,
-                })
+                };
+                Ok(Node::Filled(Box::new(filled)))
             }
         },
         Value::Array(items) => {
@@ -414,24 +272,7 @@ impl Node {
     fn fill(&self, scope: &Scope, budget: &mut usize) -> Result<Value, Fault> {
         match self {
             Self::Plain(value) => Ok(value.clone()),
-            Self::Filled {
-                path,
-                pattern,
-                below,
-            } => {
-                let value = pattern
-                    .value(scope)
-                    .map_err(|message| Fault::new(path.as_str(), ErrorReason::Template, message))?;
-                *budget = budget
-                    .checked_sub(limits::size(&value))
-                    .ok_or_else(too_large)?;
-                Ok(match (below, value) {
-                    (Some(below), Value::Object(value)) => {
-                        without_nulls(merge(below, &Value::Object(value)))
-                    }
-                    (_, value) => without_nulls(value),
-                })
-            }
+            Self::Filled(filled) => filled.fill(scope, budget),
             Self::List(nodes) => nodes.iter().map(|node| node.fill(scope, budget)).collect(),
             Self::Object(members) => {
                 let mut map = Map::new();
@@ -447,8 +288,79 @@ impl Node {
     }
 }
 
-pub(super) fn too_large() -> Fault {
-    let limit = limits::mib(limits::CHILD_BYTES);
-    let message = format!("the child would take more than {limit}, which is what one may have");
-    Fault::new("spec", ErrorReason::TooLarge, message)
+impl Filled {
+    fn fill(&self, scope: &Scope, budget: &mut usize) -> Result<Value, Fault> {
+        let value = self
+            .pattern
+            .value(scope)
+            .map_err(|message| Fault::new(self.path.as_str(), ErrorReason::Template, message))?;
+        *budget = budget
+            .checked_sub(limits::size(&value))
+            .ok_or_else(too_large)?;
+        Ok(without_nulls(match &self.below {
+            Some(below) if value.is_object() => merge(below, &value),
+            _ => value,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn arb_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            Just(json!(1)),
+            Just(json!("plain")),
+            Just(json!("{{ text }}-x")),
+            Just(json!("{{ object }}")),
+            Just(json!("{{ none }}")),
+            Just(json!("{{ list }}")),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn arb_object() -> impl Strategy<Value = Map<String, Value>> {
+        proptest::collection::btree_map("[a-c]", arb_value(), 0..4)
+            .prop_map(|map| map.into_iter().collect())
+    }
+
+    /// Every string filled by itself.
+    fn filled(value: &Value, scope: &Scope) -> Value {
+        match value {
+            Value::String(text) => {
+                let pattern = Pattern::read(text, &Delimiters::default()).unwrap();
+                pattern.value(scope).unwrap()
+            }
+            Value::Array(items) => items.iter().map(|item| filled(item, scope)).collect(),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), filled(value, scope)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_first_gives_what_filling_merging_and_dropping_nulls_gives(own in arb_object(), below in arb_object()) {
+            let element = json!({"text": "t", "none": null, "list": [null, {"a": null}], "object": {"a": 1, "b": null, "c": {"a": null}}});
+            let element = element.as_object().unwrap();
+            let scope = Scope::new(element);
+            let read = node(&own, Some(&below), "spec", &Delimiters::default(), &mut 0).unwrap();
+            let wish = merge(&Value::Object(below), &filled(&Value::Object(own), &scope));
+            prop_assert_eq!(read.fill(&scope, &mut 100_000).unwrap(), without_nulls(wish));
+        }
+    }
 }

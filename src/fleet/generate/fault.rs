@@ -25,12 +25,12 @@ pub enum ErrorReason {
     InvalidName,
     /// A label or annotation that can't be, or is somebody else's
     InvalidMetadata,
-    /// A wave or a dependency that is none, or an order that contradicts itself
+    /// A wave that is none, a dependency that is missing, or an order that contradicts itself
     InvalidOrder,
-    /// The child's own schema or rules refuse it
-    InvalidSpec,
     /// The code may change without the spec, which a rollout in steps could not hold up
     UnpinnedSource,
+    /// The child's own schema or rules refuse it
+    InvalidSpec,
     /// Several elements ask for the same name
     DuplicateName,
     /// Elements that can't be combined, or that merge keys don't tell apart

@@ -8,7 +8,8 @@ use minijinja::value::Value as Jinja;
 use minijinja::{ErrorKind, Expression};
 use serde_json::{Map, Value};
 
-use super::filters::{Unfit, engine, members, to_json};
+use super::filters::engine;
+use super::values::{Unfit, members, to_json};
 use crate::api::app_of_apps::Templating;
 
 const TEMPLATE_BYTES: usize = 16 << 10;

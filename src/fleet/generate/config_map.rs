@@ -4,15 +4,17 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::limits::{self, mib};
 use crate::api::status::cut;
 
-/// The elements of a YAML or JSON text: a list of objects, or one object. Each item by itself may be wrong; an error of the
-/// whole says where the text can't be read.
-pub(super) fn read(text: &str) -> Result<Vec<Result<Map<String, Value>, String>>, String> {
+/// What a text gives: its items, each of which may be wrong by itself, or why it can't be read.
+pub(super) type Text = Result<Vec<Result<Map<String, Value>, String>>, String>;
+
+/// The elements of a YAML or JSON text: a list of objects, or one object.
+pub(super) fn read(text: &str) -> Text {
     if text.len() > limits::DATA_BYTES {
         return Err(too_large());
     }

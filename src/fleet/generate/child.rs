@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::blueprint::{Draft, too_large};
+use super::draft::{Draft, too_large};
 use super::fault::{ErrorReason, Fault};
-use super::json::remove;
 use super::limits;
 use crate::api::app_of_apps::IgnoredDifference;
 use crate::api::{API_VERSION, digest};
+use crate::fleet::json::remove;
 
 /// Objections to a whole object as it would be written, each as field (`spec.compute.size`) and message. Asked once for
 /// each child that is made.
@@ -39,27 +39,19 @@ pub struct Child {
 
 impl Child {
     /// A child like `like` with another content.
-    pub(super) fn with(
+    pub fn new(
         like: &Child,
         labels: BTreeMap<String, String>,
         annotations: BTreeMap<String, String>,
         spec: Value,
     ) -> Self {
-        let metadata = serde_json::json!({
-            "name": like.name,
-            "labels": labels,
-            "annotations": annotations,
-        });
+        let metadata = metadata(&like.name, &labels, &annotations);
         Self {
-            kind: like.kind,
-            name: like.name.clone(),
-            wave: like.wave,
-            depends_on: like.depends_on.clone(),
             revision: revision(like.kind, &metadata, &spec, &like.ignored),
-            ignored: like.ignored.clone(),
             labels,
             annotations,
             spec,
+            ..like.clone()
         }
     }
 }
@@ -94,16 +86,12 @@ impl Maker<'_> {
             let field = format!("{prefix}name");
             return Err(Fault::new(field, ErrorReason::InvalidName, message));
         }
-        let mut metadata = Map::new();
-        metadata.insert("name".to_owned(), name.into());
-        metadata.insert("labels".to_owned(), object(&labels));
-        metadata.insert("annotations".to_owned(), object(&annotations));
-        let size = limits::size_of_members(&metadata) + limits::size(&spec);
+        let mut metadata = metadata(name, &labels, &annotations);
+        let size = limits::size(&metadata) + limits::size(&spec);
         if size > limits::CHILD_BYTES {
             return Err(too_large());
         }
         let ignored = self.ignored(name);
-        let (mut metadata, spec) = (Value::Object(metadata), spec);
         let revision = revision(kind, &metadata, &spec, &ignored);
         metadata["namespace"] = self.namespace.into();
         let mut object = Map::new();
@@ -135,6 +123,18 @@ impl Maker<'_> {
         pointers.dedup();
         pointers
     }
+}
+
+fn metadata(
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("name".to_owned(), name.into());
+    metadata.insert("labels".to_owned(), object(labels));
+    metadata.insert("annotations".to_owned(), object(annotations));
+    Value::Object(metadata)
 }
 
 fn object(texts: &BTreeMap<String, String>) -> Value {

@@ -46,6 +46,7 @@ pub enum ConditionType {
     ScopesSynced,
     Generated,
     ResourcesUpToDate,
+    RolloutProgressing,
 }
 
 impl ConditionType {
@@ -62,6 +63,7 @@ impl ConditionType {
             Self::ScopesSynced => "ScopesSynced",
             Self::Generated => "Generated",
             Self::ResourcesUpToDate => "ResourcesUpToDate",
+            Self::RolloutProgressing => "RolloutProgressing",
         }
     }
 }
@@ -150,7 +152,7 @@ reasons! {
     DeploymentFailed,
     /// The deployment, or the start before it, takes longer than `deployment.deadline`; look at the app's logs.
     DeadlineExceeded,
-    /// The app crashed with new code and runs the code before it; change the source, or ask for a redeploy.
+    /// What is new could not run, and what ran before does again; change the source or the spec, or ask for another try.
     RolledBack,
     /// The app crashed, and no earlier deployment is left to go back to.
     RollbackUnavailable,
@@ -218,6 +220,24 @@ reasons! {
     ChildrenProgressing,
     /// A child failed; `status.failing` names the worst few.
     ChildrenFailed,
+    /// Children go through their steps and waves; `status.rollout` says how far they are.
+    RollingOut,
+    /// A child failed with its new spec, and nothing more is released: mend it, or change the spec.
+    RolloutHalted,
+    /// All children of a step are stopped, so that it proves nothing: start one, or set `resume-rollout` to go on.
+    NotExercised,
+    /// `abort-rollout` quotes the present rollout: change the spec, or remove the annotation.
+    RolloutAborted,
+    /// What a child waits for comes after it, or does not exist: mend `wave`, `dependsOn` or the labels of the steps.
+    InvalidOrder,
+    /// The child's code may change without its spec, which steps could not hold up: pin the source, or allow it.
+    UnpinnedSource,
+    /// A child under a new name stands for the same app as one that leaves, or the workspace has no room for both.
+    RenameBlocked,
+    /// The namespace is being deleted; nothing can be created in it.
+    NamespaceTerminating,
+    /// A hold has ended.
+    Resumed,
     /// A child is held before it became ready; see the child.
     ChildrenHeld,
     /// Children that left the spec wait: too many at once, or confirmation is needed.

@@ -121,7 +121,12 @@ pub fn render(parent: &AppOfApps) -> Rendered {
     };
     let generated = fleet::generate(&parent.spec, &GeneratorInputs::default(), &me);
     let children = generated.children.values().map(|child| {
-        let mut payload = fleet::payload(child, &me);
+        // When it is released, and by which rollout, only a cluster knows.
+        let record = fleet::Record {
+            revision: Some(child.revision.clone()),
+            ..fleet::Record::default()
+        };
+        let mut payload = fleet::payload(child, &record, &me, None);
         if let Some(metadata) = payload["metadata"].as_object_mut() {
             if me.namespace.is_empty() {
                 metadata.remove("namespace");

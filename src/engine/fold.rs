@@ -78,6 +78,13 @@ pub fn conditions(
     ];
     let mut keep = |kind: ConditionType| dropped.retain(|d| *d != kind);
     let known = find(before, ConditionType::Ready).is_some();
+    // A parent's deadline for a child begins anew when a hold on it ends, so the end has to show.
+    let resumed = fact(
+        ConditionType::Suspended,
+        Some(false),
+        Reason::Resumed,
+        "a hold has ended",
+    );
     if let Some(hold) = hold {
         facts.push(fact(
             ConditionType::Suspended,
@@ -93,6 +100,10 @@ pub fn conditions(
             _ => facts.push(fact(ConditionType::Ready, None, hold.reason, &hold.message)),
         }
         return merge(before, &facts, &dropped, generation, at);
+    }
+    if find(before, ConditionType::Suspended).is_some() && !matches!(verdict, Verdict::Held { .. })
+    {
+        facts.push(resumed);
     }
     match verdict {
         Verdict::Ready { reason, message } => {

@@ -1,6 +1,7 @@
 //! What a kind tells the loop: what to look at, what to decide, how to write, what to say.
 use std::fmt::{Debug, Display};
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -16,6 +17,7 @@ use super::index::Ref;
 use super::plan::{Fate, Plan, Wish};
 use crate::api::management::Mode;
 use crate::api::status::{Fact, Reason, Status};
+use crate::telemetry::metrics::Total;
 
 /// A failure as the loop treats it, whatever its type was.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +150,11 @@ pub trait Managed:
     /// The kind's name, as a metric's label and in the index.
     const KIND: &'static str;
 
+    /// Steps carried out at a time, in the order of the plan. More than one only where none is written ahead.
+    const AT_ONCE: usize = 1;
+    /// Wire time between two writes of the status; what happens meanwhile is written together.
+    const STATUS_EVERY: Duration = Duration::ZERO;
+
     /// What the object refers to; whatever happens to it wakes the object.
     fn refs(&self) -> Vec<Ref>;
     /// `spec.suspend`, for kinds that have it.
@@ -167,6 +174,10 @@ pub trait Managed:
     /// Whether what was seen has already all that the step would bring about: a planner's mistake, counted.
     fn needless(&self, _: &Self::Step, _: &Self::Observed) -> bool {
         false
+    }
+    /// What the object adds to the totals over all objects of its kind.
+    fn totals(_: &Status<Self::Memory, Self::Details>) -> Vec<(Total, i64)> {
+        Vec::new()
     }
     /// True if the object may go without a look: nothing outside can be its own, or all of it is to be left as it is.
     fn lets_go(&self, memory: &Self::Memory) -> bool;

@@ -18,7 +18,7 @@ use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
 use crate::api::{FINALIZER, annotation};
 use crate::telemetry::audit::{self, AuditResult};
-use crate::telemetry::metrics::PassResult;
+use crate::telemetry::metrics::{PassResult, Total};
 use crate::telemetry::{Clock, Metrics};
 
 /// First pause after a failure, in service time; doubled each time.
@@ -37,6 +37,8 @@ struct Known<K: Managed> {
     finalizer: bool,
     failures: u32,
     grace: Grace,
+    /// When the status was last written.
+    said: Option<Instant>,
 }
 
 impl<K: Managed> Clone for Known<K> {
@@ -47,6 +49,7 @@ impl<K: Managed> Clone for Known<K> {
             finalizer: self.finalizer,
             failures: self.failures,
             grace: self.grace.clone(),
+            said: self.said,
         }
     }
 }
@@ -70,6 +73,8 @@ pub struct Reconciler<K: Managed> {
     events: Events,
     /// By uid.
     known: Mutex<HashMap<String, Known<K>>>,
+    /// What each object adds to the totals, by uid.
+    totals: Mutex<HashMap<String, Vec<(Total, i64)>>>,
 }
 
 impl<K: Managed> Reconciler<K> {
@@ -87,6 +92,7 @@ impl<K: Managed> Reconciler<K> {
             metrics,
             events,
             known: Mutex::default(),
+            totals: Mutex::default(),
         }
     }
 
@@ -165,9 +171,10 @@ impl<K: Managed> Reconciler<K> {
             return gone;
         }
         let (next, result) = self.next(&pass, &mut known, at);
-        self.say(object, &mut known, &pass, wish, at).await?;
+        let owed = self.say(object, &mut known, &pass, wish, at).await?;
         self.remember(uid, &known);
-        Ok((next, result))
+        let owed = owed.map(|wire| self.clock.service(wire));
+        Ok((soonest(next, owed), result))
     }
 
     /// Open, observe, plan, act.
@@ -209,28 +216,33 @@ impl<K: Managed> Reconciler<K> {
         });
         let mut trouble = None;
         if pass.hold.is_none() && object.mode() == Mode::Manage {
-            for step in &pass.plan.steps {
-                if let Some(memory) = object.ahead(step, &known.status.memory, at) {
-                    known.status.memory = memory;
-                    self.write(object, known).await?;
-                    self.remember(uid, known);
-                }
-                info!(kind = K::KIND, object = %name_of(object), %step, "acting");
-                if object.needless(step, &seen) {
-                    self.metrics.write_without_difference(K::KIND);
-                }
-                let answer = object.act(step, &world).await;
-                self.audit(object, step, &K::identity(&world), &answer);
-                match answer {
-                    Ok(Acted { effect, .. }) => {
-                        self.metrics.write(K::KIND, step.verb());
-                        pass.done.push((step.clone(), effect));
+            for steps in pass.plan.steps.chunks(K::AT_ONCE) {
+                for step in steps {
+                    if let Some(memory) = object.ahead(step, &known.status.memory, at) {
+                        known.status.memory = memory;
+                        self.write(object, known).await?;
+                        self.remember(uid, known);
                     }
-                    // The other lanes go on: a refused setting must not keep a grant from being repaired.
-                    Err(failure) => {
-                        let request_id = failure.request_id.as_deref().unwrap_or_default();
-                        warn!(kind = K::KIND, object = %name_of(object), %step, reason = %failure.reason, request_id, "{}", failure.message);
-                        trouble = Some(failure);
+                    info!(kind = K::KIND, object = %name_of(object), %step, "acting");
+                    if object.needless(step, &seen) {
+                        self.metrics.write_without_difference(K::KIND);
+                    }
+                }
+                let answers = steps.iter().map(|step| object.act(step, &world));
+                let answers = futures::future::join_all(answers).await;
+                for (step, answer) in steps.iter().zip(answers) {
+                    self.audit(object, step, &K::identity(&world), &answer);
+                    match answer {
+                        Ok(Acted { effect, .. }) => {
+                            self.metrics.write(K::KIND, step.verb());
+                            pass.done.push((step.clone(), effect));
+                        }
+                        // The other lanes go on: a refused setting must not keep a grant from being repaired.
+                        Err(failure) => {
+                            let request_id = failure.request_id.as_deref().unwrap_or_default();
+                            warn!(kind = K::KIND, object = %name_of(object), %step, reason = %failure.reason, request_id, "{}", failure.message);
+                            trouble = Some(failure);
+                        }
                     }
                 }
             }
@@ -328,7 +340,8 @@ impl<K: Managed> Reconciler<K> {
         })
     }
 
-    /// Report, fold, and the one status patch if anything changed.
+    /// Report, fold, and the one status patch if anything changed. Returns the wire time after which a status that was not
+    /// written yet is due.
     async fn say(
         &self,
         object: &K,
@@ -336,7 +349,7 @@ impl<K: Managed> Reconciler<K> {
         pass: &Pass<K>,
         wish: Wish,
         at: Timestamp,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<Duration>, Trouble> {
         let generation = object.meta().generation.unwrap_or_default();
         let report = self.report(object, known, pass, wish, at);
         for field in &report.repaired {
@@ -360,13 +373,23 @@ impl<K: Managed> Reconciler<K> {
             details: report.details,
         };
         let mut notes = report.notes;
-        notes.extend(transitions(&known.status.conditions, &status.conditions));
-        if status != known.status {
+        let passed = known.said.map(|said| said.elapsed());
+        let left = passed.and_then(|passed| K::STATUS_EVERY.checked_sub(passed));
+        // What is new to a generation is never held back: others wait for it.
+        let held_back = left.filter(|_| {
+            status != known.status && status.observed_generation == known.status.observed_generation
+        });
+        if status != known.status && held_back.is_none() {
+            notes.extend(transitions(&known.status.conditions, &status.conditions));
             known.status = status;
             self.write(object, known).await?;
+            known.said = Some(Instant::now());
+        }
+        if object.mode() == Mode::Manage {
+            self.count(&object.uid().unwrap_or_default(), K::totals(&known.status));
         }
         self.events.publish(object, &notes).await;
-        Ok(())
+        Ok(held_back)
     }
 
     fn next(
@@ -375,10 +398,6 @@ impl<K: Managed> Reconciler<K> {
         known: &mut Known<K>,
         at: Timestamp,
     ) -> (Option<Duration>, PassResult) {
-        let soonest = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         // Whatever is due is due in a moment at the soonest, or a pass would wake itself for ever.
         let wake = pass.plan.wake_at;
         let wake = wake.map(|due| self.clock.age(self.clock.now(), due).max(MOMENT));
@@ -456,6 +475,7 @@ impl<K: Managed> Reconciler<K> {
             status: live.status().cloned().unwrap_or_else(unseen),
             failures: 0,
             grace: Grace::default(),
+            said: None,
         }))
     }
 
@@ -490,6 +510,22 @@ impl<K: Managed> Reconciler<K> {
     /// Lets go of an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
+        self.count(uid, Vec::new());
+    }
+
+    /// Replaces what the object adds to the totals.
+    fn count(&self, uid: &str, totals: Vec<(Total, i64)>) {
+        let mut all = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match totals.is_empty() {
+            true => all.remove(uid),
+            false => all.insert(uid.to_owned(), totals.clone()),
+        };
+        for (total, n) in before.unwrap_or_default() {
+            self.metrics.total(total, -n);
+        }
+        for (total, n) in totals {
+            self.metrics.total(total, n);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known<K>>> {
@@ -529,6 +565,13 @@ pub fn hold<K: Managed>(object: &K) -> Option<Hold> {
         let message = "held by spec.suspend; set it to false to go on";
         Hold::new(Reason::SuspendedBySpec, message)
     })
+}
+
+fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 /// Doubles with each failure, with jitter that only lengthens, by at most a tenth.

@@ -29,8 +29,36 @@ pub struct Child {
     pub annotations: BTreeMap<String, String>,
     /// Over the defaults, without nulls; an object
     pub spec: Value,
-    /// sha256 of kind, metadata and spec
+    /// JSON pointers of what is only set when the child is created; sorted
+    pub ignored: Vec<String>,
+    /// sha256 of kind, metadata and spec, without what lies at `ignored`
     pub revision: String,
+}
+
+impl Child {
+    /// A child like `like` with another content.
+    pub fn new(
+        like: &Child,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+        spec: Value,
+    ) -> Self {
+        let mut rendered = json!({
+            "kind": like.kind,
+            "metadata": {"name": like.name, "labels": labels, "annotations": annotations},
+            "spec": spec,
+        });
+        for pointer in &like.ignored {
+            super::json::remove(&mut rendered, pointer);
+        }
+        Self {
+            labels,
+            annotations,
+            spec,
+            revision: digest::of(&rendered),
+            ..like.clone()
+        }
+    }
 }
 
 /// What a spec asks for.
@@ -76,6 +104,10 @@ pub enum ErrorReason {
     DuplicateName,
     /// More than an object may hold
     TooLarge,
+    /// The code may change without the spec, which a rollout in steps could not hold up
+    UnpinnedSource,
+    /// A dependency that is missing, or an order that contradicts itself
+    InvalidOrder,
 }
 
 struct Fault {
@@ -140,7 +172,25 @@ pub fn generate(spec: &AppOfAppsSpec, _: &GeneratorInputs, parent: &Parent) -> G
             result: name
                 .as_ref()
                 .map_err(|message| Fault::new("name", ErrorReason::InvalidName, message))
-                .and_then(|name| child(name, BTreeMap::new(), BTreeMap::new(), &defaults, &own)),
+                .and_then(|name| {
+                    let mut child = child(
+                        name,
+                        app.labels.clone(),
+                        app.annotations.clone(),
+                        &defaults,
+                        &own,
+                    )?;
+                    child.wave = app.wave.unwrap_or(0) as u32;
+                    child.depends_on = app.depends_on.clone();
+                    let all = spec.ignore_child_differences.iter().flatten();
+                    child.ignored = all.flat_map(|i| i.json_pointers.clone()).collect();
+                    let (l, a, s) = (
+                        child.labels.clone(),
+                        child.annotations.clone(),
+                        child.spec.clone(),
+                    );
+                    Ok(Child::new(&child, l, a, s))
+                }),
             name: name.ok(),
         });
     }
@@ -362,6 +412,7 @@ fn child(
         depends_on: Vec::new(),
         labels,
         annotations,
+        ignored: Vec::new(),
         revision: digest::of(&rendered),
         spec,
     })

@@ -1,51 +1,94 @@
-//! What exists against what is asked for, and the payload that makes one of the other.
+//! What exists against what is asked for, and the writes that make one of the other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Parent;
+use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::{Child, Generated};
-use super::json::holds;
-use super::prune::{self, Prune};
-use crate::api::digest;
+use super::record::{self, Record};
+use super::rollout::{Decision, Rollout, Rules};
 use crate::api::row::{ChildView, Owner};
-use crate::api::{API_VERSION, annotation, label};
+use crate::api::{annotation, label};
 
-/// What has to change, in the order of names.
+/// Children that exist and are a parent's own, by name, with what they carry.
+pub type Ours<'a> = BTreeMap<&'a str, (&'a ChildView, Record)>;
+
+/// Why a child is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It does not exist
+    Create,
+    /// Another revision is asked for
+    Release,
+    /// Somebody else changed it
+    Repair,
+    /// Its spec stays; only what its parent notes on it changes
+    Note,
+    /// It failed and gets its last good content back
+    RollBack,
+}
+
+/// One write to one child.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Changes {
-    pub create: Vec<Arc<Child>>,
-    pub update: Vec<Arc<Child>>,
-    /// Asked for, but still going from an earlier wish; created anew once gone
-    pub terminating: Vec<String>,
-    pub foreign: Vec<Refusal>,
-    pub prune: Prune,
+pub struct Write {
+    pub why: Why,
+    pub child: Arc<Child>,
+    pub record: Record,
+}
+
+impl Write {
+    /// The body of the apply; `existing`: the children of the namespace.
+    pub fn payload(&self, parent: &Parent, existing: &[Arc<ChildView>]) -> Value {
+        let live = existing.iter().find(|view| view.name == self.child.name);
+        let live = live.filter(|_| self.why != Why::Create);
+        record::payload(&self.child, &self.record, parent, live.map(Arc::as_ref))
+    }
 }
 
 /// A name that belongs to somebody else; never written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Foreign {
     pub name: String,
     pub owner: Option<Owner>,
+    /// The parent that wants it
+    pub parent: String,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for Foreign {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.owner {
+        let Self {
+            name,
+            owner,
+            parent,
+        } = self;
+        match owner {
             Some(owner) => write!(
                 f,
-                "{}: exists and belongs to {} {}; rename the child or remove that object",
-                self.name, owner.kind, owner.name
+                "{name}: exists and belongs to {} {}; rename the child or remove that object",
+                owner.kind, owner.name
             ),
             None => write!(
                 f,
-                "{}: exists and was not made by this object; rename the child or delete what exists",
-                self.name
+                "{name}: exists and was not made by this object; rename the child, delete what exists, or hand it over: kubectl label dbapp {name} {}={parent}",
+                label::PARENT
             ),
         }
     }
+}
+
+/// How the objects of the namespace relate to the parent.
+#[derive(Debug, Default)]
+pub struct Sorted<'a> {
+    pub ours: Ours<'a>,
+    /// Asked for, but somebody else's
+    pub foreign: Vec<Foreign>,
+    /// Still its own, but to be let go, by name
+    pub detaching: Vec<&'a ChildView>,
+    /// Names that left and that no one may ask for any more
+    pub detached: Vec<&'a str>,
 }
 
 /// Whether `parent_uid` controls the child.
@@ -56,87 +99,182 @@ pub fn is_ours(child: &ChildView, parent_uid: &str) -> bool {
         .is_some_and(|owner| owner.controller && owner.uid == parent_uid)
 }
 
-/// The whole body of the server-side apply that makes the child as asked. Only what the template lists is set, and the
-/// owner reference doesn't block the owner's deletion: foreground deletion would otherwise delete the children before
-/// their parent orders it.
-pub fn payload(child: &Child, parent: &Parent) -> Value {
-    let mut labels = child.labels.clone();
-    labels.insert(label::PARENT.to_owned(), parent.name.clone());
-    let mut annotations = child.annotations.clone();
-    annotations.insert(annotation::REVISION.to_owned(), child.revision.clone());
-    let mut body = json!({
-        "apiVersion": API_VERSION,
-        "kind": child.kind,
-        "metadata": {
-            "name": child.name,
-            "namespace": parent.namespace,
-            "labels": labels,
-            "annotations": annotations,
-            "ownerReferences": [{
-                "apiVersion": API_VERSION,
-                "kind": "AppOfApps",
-                "name": parent.name,
-                "uid": parent.uid,
-                "controller": true,
-            }],
-        },
-        "spec": child.spec,
-    });
-    let applied = digest::of(&body);
-    body["metadata"]["annotations"][annotation::APPLIED_DIGEST] = Value::from(applied);
-    body
+/// Whether the child is to leave its parent.
+fn leaves(view: &ChildView) -> bool {
+    view.annotations
+        .get(annotation::DETACH)
+        .is_some_and(|v| v == "true")
 }
 
-/// What has to change. `existing` are the objects of the namespace that have a name asked for or that this parent
-/// controls; others among them do no harm. `confirm` is the value of the annotation `confirm-prune`.
-pub fn diff(
-    generated: &Generated,
-    existing: &[Arc<ChildView>],
+/// Whether somebody hands the object to this parent: it belongs to nobody, and its label names the parent.
+fn handed_over(view: &ChildView, parent: &Parent) -> bool {
+    view.owner.is_none() && view.labels.get(label::PARENT) == Some(&parent.name)
+}
+
+/// Sorts the objects of the namespace by whose they are; others than this parent's that nobody asks for are left out.
+pub fn sort<'a>(
+    asked: impl Fn(&str) -> bool,
+    existing: &'a [Arc<ChildView>],
     parent: &Parent,
-    max_deletions: &str,
-    confirm: Option<&str>,
-) -> Changes {
-    let by_name: BTreeMap<&str, &ChildView> = existing
-        .iter()
-        .map(|view| (view.name.as_str(), view.as_ref()))
-        .collect();
-    let mut create = Vec::new();
-    let mut update = Vec::new();
-    let mut terminating = Vec::new();
-    let mut foreign = Vec::new();
-    for child in generated.children.values() {
-        match by_name.get(child.name.as_str()) {
-            None => create.push(child.clone()),
-            Some(view) if !is_ours(view, &parent.uid) => foreign.push(Refusal {
-                name: child.name.clone(),
+) -> Sorted<'a> {
+    let mut sorted = Sorted::default();
+    for view in existing {
+        let mine = is_ours(view, &parent.uid);
+        if leaves(view) && mine {
+            sorted.detaching.push(view);
+        } else if leaves(view) && view.owner.is_none() {
+            sorted.detached.push(&view.name);
+        } else if mine || (asked(&view.name) && handed_over(view, parent)) {
+            let record = Record::of(view);
+            sorted.ours.insert(&view.name, (view, record));
+        } else if asked(&view.name) {
+            sorted.foreign.push(Foreign {
+                name: view.name.clone(),
                 owner: view.owner.clone(),
-            }),
-            Some(view) if view.deleting => terminating.push(child.name.clone()),
-            Some(view) if differs(view, &payload(child, parent)) => update.push(child.clone()),
-            Some(_) => {}
+                parent: parent.name.clone(),
+            });
         }
     }
-    Changes {
-        create,
-        update,
-        terminating,
-        foreign,
-        prune: prune::plan(generated, existing, parent, max_deletions, confirm),
+    sorted.foreign.sort_by(|a, b| a.name.cmp(&b.name));
+    sorted
+}
+
+/// The writes that the rollout allows now, in the order of the rollout, and the names that wait until they are gone.
+pub fn writes(
+    generated: &Generated,
+    order: &[&str],
+    ours: &Ours<'_>,
+    rollout: &Rollout,
+    rules: &Rules,
+    parent: &Parent,
+    now: Moment,
+) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for name in order {
+        let (Some(child), Some(decision)) =
+            (generated.children.get(*name), rollout.decisions.get(*name))
+        else {
+            continue;
+        };
+        let Some((view, record)) = ours.get(name) else {
+            if *decision == Decision::Release {
+                let record = released(child, None, &rollout.digest, rules, now);
+                writes.push(Write {
+                    why: Why::Create,
+                    child: child.clone(),
+                    record,
+                });
+            }
+            continue;
+        };
+        if view.deleting || !rules.updates {
+            continue;
+        }
+        let write = match decision {
+            Decision::RollBack => taken_back(child, record, now),
+            Decision::Release if record.revision.as_deref() != Some(&child.revision) => {
+                let before = Some((*view, record));
+                Some(Write {
+                    why: Why::Release,
+                    child: child.clone(),
+                    record: released(child, before, &rollout.digest, rules, now),
+                })
+            }
+            // What can't be told any more is not repaired.
+            Decision::Release | Decision::Keep => record::recorded(child, record)
+                .and_then(|had| mended(&had, view, record, rules, parent)),
+        };
+        writes.extend(write);
+    }
+    writes
+}
+
+/// What a child carries when it is released.
+fn released(
+    child: &Child,
+    before: Option<(&ChildView, &Record)>,
+    rollout: &str,
+    rules: &Rules,
+    now: Moment,
+) -> Record {
+    let mut record = Record {
+        revision: Some(child.revision.clone()),
+        set_at: Some(now.at),
+        ..Record::default()
+    };
+    if rules.rolling {
+        record.rollout = Some(rollout.to_owned());
+        record.applied = record::content(child);
+        record.last_good = before.and_then(|(view, had)| last_good(view, had, rules.terms, now));
+    }
+    record
+}
+
+/// The content that the child leaves, if it was proven; else the one proven before.
+fn last_good(view: &ChildView, had: &Record, terms: Terms, now: Moment) -> Option<String> {
+    let proven = matches!(gate(view, had, terms, now), Gate::Passed { .. });
+    match proven {
+        true => had.applied.clone(),
+        false => had.last_good.clone(),
     }
 }
 
-/// The digest tells a changed wish (also one that dropped a field); the comparison, a change by somebody else.
-fn differs(view: &ChildView, wish: &Value) -> bool {
-    let texts = |live: &BTreeMap<String, String>, wish: &Value| {
-        wish.as_object()
-            .into_iter()
-            .flatten()
-            .all(|(key, value)| live.get(key).map(String::as_str) == value.as_str())
+fn taken_back(child: &Arc<Child>, record: &Record, now: Moment) -> Option<Write> {
+    let content = record.last_good.clone()?;
+    let good = record::restore(child, &content)?;
+    let record = Record {
+        revision: Some(good.revision.clone()),
+        set_at: Some(now.at),
+        // It is no part of the rollout any more.
+        rollout: None,
+        applied: Some(content.clone()),
+        last_good: Some(content),
+        rejected: record.revision.clone(),
+        rejected_at: Some(now.at),
     };
-    // The digest is one of the annotations.
-    !texts(&view.annotations, &wish["metadata"]["annotations"])
-        || !texts(&view.labels, &wish["metadata"]["labels"])
-        || !holds(&view.spec, &wish["spec"])
+    Some(Write {
+        why: Why::RollBack,
+        child: Arc::new(good),
+        record,
+    })
+}
+
+/// The write that makes the child again what it was made, if it differs.
+fn mended(
+    had: &Arc<Child>,
+    view: &ChildView,
+    record: &Record,
+    rules: &Rules,
+    parent: &Parent,
+) -> Option<Write> {
+    let mut record = record.clone();
+    if !rules.rolling {
+        // What is needed for a way back would be as large as the spec.
+        record = Record {
+            revision: record.revision,
+            set_at: record.set_at,
+            ..Record::default()
+        };
+    } else if record.applied.is_none() || is_tampered(&record, had) {
+        record.applied = record::content(had);
+    }
+    if !record::differs(view, had, &record, parent) {
+        return None;
+    }
+    // The digest covers the notes: with the same digest, what differs is somebody else's doing.
+    let edited = record::is_edited(view, had, &Record::default(), parent);
+    Some(Write {
+        why: if edited { Why::Repair } else { Why::Note },
+        child: had.clone(),
+        record,
+    })
+}
+
+/// Whether the content noted on the child is another one than that of its revision.
+fn is_tampered(record: &Record, had: &Arc<Child>) -> bool {
+    let noted = record.applied.as_deref();
+    let child = noted.and_then(|content| record::restore(had, content));
+    child.is_none_or(|child| child.revision != had.revision)
 }
 
 #[cfg(test)]

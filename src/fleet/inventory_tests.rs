@@ -1,31 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use proptest::prelude::*;
-use serde_json::Map;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::api::app_of_apps::{AppOfAppsSpec, FleetSummary};
-use crate::fleet::GeneratorInputs;
 use crate::fleet::generate::ErrorReason;
 use crate::fleet::prune::{Verdict, status};
-use crate::fleet::summary::summary;
-
-fn parent() -> Parent {
-    Parent {
-        name: "fleet".to_owned(),
-        namespace: "default".to_owned(),
-        uid: "parent-uid".to_owned(),
-    }
-}
+use crate::fleet::testing::{Fate, Model, condition, parent, spec, stranger};
+use crate::fleet::{GeneratorInputs, Survey};
 
 fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
     crate::fleet::generate(spec, &GeneratorInputs::default(), parent)
-}
-
-fn spec(value: Value) -> AppOfAppsSpec {
-    serde_json::from_value(value).unwrap()
 }
 
 fn teams(teams: &[&str]) -> AppOfAppsSpec {
@@ -44,60 +31,30 @@ fn teams(teams: &[&str]) -> AppOfAppsSpec {
 }
 
 /// The child as it is after our apply.
-fn live(child: &Child) -> ChildView {
-    let body = payload(child, &parent());
-    let texts = |value: &Value| serde_json::from_value(value.clone()).unwrap();
-    ChildView {
-        name: child.name.clone(),
-        namespace: "default".to_owned(),
-        uid: format!("uid-{}", child.name),
-        resource_version: "1".to_owned(),
-        generation: 1,
-        observed_generation: 1,
-        deleting: false,
-        owner: Some(Owner {
-            kind: "AppOfApps".to_owned(),
-            name: "fleet".to_owned(),
-            uid: "parent-uid".to_owned(),
-            controller: true,
-        }),
-        labels: texts(&body["metadata"]["labels"]),
-        annotations: texts(&body["metadata"]["annotations"]),
-        spec: body["spec"].clone(),
-        conditions: Vec::new(),
-        desired_digest: None,
-        digest: None,
-        compute_state: None,
-    }
-}
-
+/// The children of that spec as they exist after a pass.
 fn all_live(spec: &AppOfAppsSpec) -> Vec<ChildView> {
-    generate(spec, &parent())
-        .children
-        .values()
-        .map(|child| live(child))
-        .collect()
+    let mut model = Model::new(spec.clone());
+    model.pass();
+    model.views.into_values().collect()
 }
 
-fn shared(views: &[ChildView]) -> Vec<Arc<ChildView>> {
-    views.iter().cloned().map(Arc::new).collect()
+fn changes(spec: &AppOfAppsSpec, existing: &[ChildView], confirm: Option<&str>) -> Survey {
+    let mut model = Model::new(spec.clone());
+    let named = existing
+        .iter()
+        .map(|view| (view.name.clone(), view.clone()));
+    model.views = named.collect();
+    model.confirm = confirm.map(str::to_owned);
+    model.survey()
 }
 
-fn changes(spec: &AppOfAppsSpec, existing: &[ChildView], confirm: Option<&str>) -> Changes {
-    diff(
-        &generate(spec, &parent()),
-        &shared(existing),
-        &parent(),
-        spec.max_deletions(),
-        confirm,
-    )
+/// Names of the children that are written for that reason.
+fn names(survey: &Survey, why: Why) -> Vec<&str> {
+    let writes = survey.writes.iter().filter(|write| write.why == why);
+    writes.map(|write| write.child.name.as_str()).collect()
 }
 
-fn names(children: &[Arc<Child>]) -> Vec<&str> {
-    children.iter().map(|child| child.name.as_str()).collect()
-}
-
-fn pruned(changes: &Changes) -> Vec<&str> {
+fn pruned(changes: &Survey) -> Vec<&str> {
     changes
         .prune
         .allowed()
@@ -169,7 +126,7 @@ fn an_element_in_error_is_named_and_stops_nobody_else() {
 fn of_elements_with_one_name_none_wins_and_what_exists_is_kept() {
     let before = all_live(&teams(&["a", "b", "c"]));
     let changes = changes(&teams(&["a", "a", "b", "c"]), &before, None);
-    assert!(changes.create.is_empty() && changes.update.is_empty());
+    assert!(changes.writes.is_empty());
     assert!(changes.prune.names.is_empty());
     let generated = generate(&teams(&["a", "a", "b"]), &parent());
     assert_eq!(generated.errors.len(), 2);
@@ -199,30 +156,25 @@ fn a_template_with_a_key_of_another_tool_is_refused_once_and_prunes_nothing() {
             .contains("argocd.argoproj.io/sync-wave")
     );
     let changes = changes(&bad, &all_live(&teams(&["a", "b"])), None);
-    assert!(
-        changes.create.is_empty() && changes.update.is_empty() && changes.prune.names.is_empty()
-    );
+    assert!(changes.writes.is_empty() && changes.prune.names.is_empty());
 }
 
 #[test]
 fn the_payload_names_its_parent_without_blocking_its_deletion() {
-    let child = generate(&teams(&["a"]), &parent()).children["a-app"].clone();
-    let body = payload(&child, &parent());
+    let survey = changes(&teams(&["a"]), &[], None);
+    let body = survey.writes[0].payload(&parent(), &[]);
     let owner = &body["metadata"]["ownerReferences"][0];
     assert_eq!(owner["uid"], "parent-uid");
     assert_eq!(owner["controller"], true);
     assert!(owner.get("blockOwnerDeletion").is_none());
     assert_eq!(body["metadata"]["labels"]["appofapps.dev/parent"], "fleet");
-    assert_eq!(
-        body["metadata"]["annotations"]["appofapps.dev/revision"],
-        child.revision
-    );
-    let digest = &body["metadata"]["annotations"]["appofapps.dev/applied-digest"];
+    let annotations = body["metadata"]["annotations"].as_object().unwrap();
+    let revision = &survey.writes[0].child.revision;
+    assert_eq!(annotations["appofapps.dev/revision"], *revision);
+    let digest = &annotations["appofapps.dev/applied-digest"];
     assert_eq!(digest.as_str().unwrap().len(), 64);
-    assert_eq!(
-        *digest,
-        payload(&child, &parent())["metadata"]["annotations"]["appofapps.dev/applied-digest"]
-    );
+    // Without steps there is no way back, and nothing is kept for one.
+    assert!(!annotations.contains_key("appofapps.dev/applied"));
 }
 
 #[test]
@@ -234,15 +186,16 @@ fn what_was_applied_settles_and_a_hand_edit_or_a_dropped_field_is_put_right() {
         .annotations
         .insert("somebody/else".into(), "x".into());
     let settled = changes(&fleet, &existing, None);
-    assert!(
-        settled.create.is_empty() && settled.update.is_empty() && settled.prune.names.is_empty()
-    );
+    assert!(settled.writes.is_empty() && settled.prune.names.is_empty());
     existing[1].spec["compute"]["size"] = json!("XLarge");
-    assert_eq!(names(&changes(&fleet, &existing, None).update), ["b-app"]);
+    assert_eq!(
+        names(&changes(&fleet, &existing, None), Why::Repair),
+        ["b-app"]
+    );
     let mut dropped = fleet.clone();
     dropped.defaults = None;
     assert_eq!(
-        names(&changes(&dropped, &all_live(&fleet), None).update),
+        names(&changes(&dropped, &all_live(&fleet), None), Why::Release),
         ["a-app", "b-app"]
     );
 }
@@ -259,7 +212,7 @@ fn a_child_of_somebody_else_is_refused_by_name_and_never_pruned() {
     });
     existing[1].owner = None;
     let changes = changes(&fleet, &existing, None);
-    assert_eq!(names(&changes.create), ["b-app"]);
+    assert_eq!(names(&changes, Why::Create), ["b-app"]);
     assert_eq!(changes.foreign.len(), 1);
     assert!(changes.foreign[0].to_string().contains("AppOfApps other"));
     assert!(changes.prune.names.is_empty());
@@ -271,8 +224,8 @@ fn a_child_that_still_goes_is_neither_written_nor_created() {
     let mut existing = all_live(&fleet);
     existing[0].deleting = true;
     let changes = changes(&fleet, &existing, None);
-    assert_eq!(changes.terminating, ["a-app"]);
-    assert!(changes.create.is_empty() && changes.update.is_empty());
+    assert_eq!(changes.terminating, 1);
+    assert!(changes.writes.is_empty());
 }
 
 #[test]
@@ -365,35 +318,27 @@ fn the_budget_is_a_number_or_a_share_of_at_least_one() {
     }
 }
 
-fn condition(kind: &str, status: &str, reason: &str) -> Condition {
-    Condition {
-        type_: kind.into(),
-        status: status.into(),
-        reason: reason.into(),
-        message: "m".repeat(2000),
-        last_transition_time: Time("2026-01-01T00:00:00Z".parse().unwrap()),
-        observed_generation: Some(1),
-    }
-}
-
 #[test]
 fn the_summary_counts_and_names_the_worst() {
-    let fleet = teams(&["a", "b", "c", "d", "e"]);
-    let mut existing = all_live(&teams(&["a", "b", "c", "d", "x"]));
-    existing[0].conditions = vec![condition("Ready", "True", "Stopped")];
-    existing[1].conditions = vec![condition("Reconciling", "True", "ProgressingWithRetry")];
-    existing[2].conditions = vec![
-        condition("Stalled", "True", "AppCrashed"),
-        condition("Ready", "False", "AppCrashed"),
-    ];
-    existing[3].conditions = vec![condition("Ready", "True", "Running")];
-    existing[3].generation = 2;
-    existing[3]
-        .annotations
+    let mut model = Model::new(teams(&["a", "b", "c", "d", "x"]));
+    model.pass();
+    model.spec = teams(&["a", "b", "c", "d", "e"]);
+    model.fare("a-app", Fate::Stopped);
+    model.fare("c-app", Fate::Stalled);
+    model.fare("b-app", Fate::Progressing);
+    model.fare("d-app", Fate::Ready);
+    let retrying = condition("Reconciling", "True", "ProgressingWithRetry", model.at);
+    model.views.get_mut("b-app").unwrap().conditions = vec![retrying];
+    let mut long = condition("Stalled", "True", "AppCrashed", model.at);
+    long.message = "m".repeat(2000);
+    model.views.get_mut("c-app").unwrap().conditions = vec![long];
+    let d = model.views.get_mut("d-app").unwrap();
+    d.generation += 1;
+    d.annotations
         .insert("appofapps.dev/revision".into(), "old".into());
-    let (counts, failing) = summary(&generate(&fleet, &parent()), &shared(&existing), &parent());
+    let survey = model.survey();
     assert_eq!(
-        counts,
+        survey.summary,
         FleetSummary {
             desired: 5,
             created: 4,
@@ -402,14 +347,115 @@ fn the_summary_counts_and_names_the_worst() {
             progressing: 2,
             stalled: 1,
             suspended: 0,
-            stopped: 1
+            stopped: 1,
+            errors: 0,
         }
     );
-    assert_eq!(
-        failing.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
-        ["c-app", "b-app"]
+    let failing: Vec<&str> = survey.failing.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(failing, ["c-app", "b-app"]);
+    assert!(survey.failing[0].message.len() <= 256);
+}
+
+#[test]
+fn a_child_that_asks_to_leave_is_let_go_and_never_written_or_deleted_again() {
+    let mut model = Model::settled(teams(&["a", "b"]));
+    let detach = ("appofapps.dev/detach".to_owned(), "true".to_owned());
+    model
+        .views
+        .get_mut("a-app")
+        .unwrap()
+        .annotations
+        .extend([detach]);
+    let survey = model.pass();
+    assert_eq!(survey.detach[0].name, "a-app");
+    assert_eq!(survey.summary.desired, 1);
+    model.views.get_mut("a-app").unwrap().spec["description"] = json!("mine");
+    for teams in [teams(&["a", "b"]), teams(&["b"])] {
+        model.spec = teams;
+        let survey = model.pass();
+        assert!(
+            survey.writes.is_empty() && survey.detach.is_empty(),
+            "{survey:#?}"
+        );
+        assert!(survey.foreign.is_empty() && survey.prune.names.is_empty());
+    }
+}
+
+#[test]
+fn an_object_made_by_hand_is_refused_until_its_label_hands_it_over() {
+    let fleet = teams(&["a"]);
+    let mut model = Model::new(fleet);
+    model.views.insert("a-app".into(), stranger("a-app"));
+    let survey = model.pass();
+    assert!(survey.writes.is_empty());
+    let message = survey.foreign[0].to_string();
+    assert!(
+        message.contains("kubectl label dbapp a-app appofapps.dev/parent=fleet"),
+        "{message}"
     );
-    assert!(failing[0].message.len() <= 256);
+    let label = ("appofapps.dev/parent".to_owned(), "fleet".to_owned());
+    model.views.get_mut("a-app").unwrap().labels.extend([label]);
+    model.pass();
+    assert_eq!(model.log, ["release a-app"]);
+    assert!(is_ours(&model.views["a-app"], "parent-uid"));
+}
+
+#[test]
+fn an_ignored_field_is_set_once_and_then_left_to_others() {
+    let fleet = |size: &str| {
+        spec(json!({
+            "apps": [{"name": "a", "spec": {"compute": {"size": size}, "description": "d"}}],
+            "ignoreChildDifferences": [{"jsonPointers": ["/spec/compute/size"]}],
+        }))
+    };
+    let mut model = Model::settled(fleet("Medium"));
+    model.views.get_mut("a").unwrap().spec["compute"]["size"] = json!("Large");
+    assert!(
+        model.survey().writes.is_empty(),
+        "a change of an ignored field is drift"
+    );
+    model.spec = fleet("XLarge");
+    assert!(
+        model.survey().writes.is_empty(),
+        "an ignored field is part of the revision"
+    );
+    model.views.get_mut("a").unwrap().spec["description"] = json!("edited");
+    model.pass();
+    assert_eq!(model.log, ["repair a"]);
+    assert_eq!(
+        model.views["a"].spec,
+        json!({"compute": {"size": "Large"}, "description": "d"})
+    );
+}
+
+#[test]
+fn a_policy_leaves_out_what_it_does_not_name() {
+    for (policy, want) in [
+        ("Sync", ["create c", "release a", "delete b"].as_slice()),
+        ("CreateOnly", &["create c"]),
+        ("CreateUpdate", &["create c", "release a"]),
+        ("CreateDelete", &["create c", "delete b"]),
+    ] {
+        let fleet = |apps: Value| {
+            spec(
+                json!({"apps": apps, "syncPolicy": {"appsSync": policy}, "prune": {"maxDeletions": "9"}}),
+            )
+        };
+        let app = |name: &str, v: i64| json!({"name": name, "spec": {"v": v}});
+        let mut model = Model::settled(fleet(json!([app("a", 1), app("b", 1)])));
+        model.spec = fleet(json!([app("a", 2), app("c", 1)]));
+        for _ in 0..4 {
+            model.pass();
+            model.all(Fate::Ready);
+        }
+        let mut log = model.log.clone();
+        log.sort_by_key(|line| line.starts_with("delete"));
+        let mut want = want.to_vec();
+        log.sort();
+        want.sort_unstable();
+        assert_eq!(log, want, "{policy}");
+        assert!(model.pass().rollout.complete, "{policy}");
+    }
 }
 
 fn arb_teams() -> impl Strategy<Value = Vec<String>> {
@@ -474,11 +520,11 @@ proptest! {
     fn applying_the_changes_settles(before in arb_teams(), after in arb_teams()) {
         let before: BTreeSet<String> = before.into_iter().collect();
         let after: BTreeSet<String> = after.into_iter().collect();
-        let fleet = teams(&after.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut existing = all_live(&teams(&before.iter().map(String::as_str).collect::<Vec<_>>()));
-        let first = changes(&fleet, &existing, None);
-        existing.extend(first.create.iter().map(|child| live(child)));
-        let second = changes(&fleet, &existing, None);
-        prop_assert!(second.create.is_empty() && second.update.is_empty());
+        let mut model = Model::new(teams(&before.iter().map(String::as_str).collect::<Vec<_>>()));
+        model.pass();
+        model.spec = teams(&after.iter().map(String::as_str).collect::<Vec<_>>());
+        model.pass();
+        let second = model.survey();
+        prop_assert!(second.writes.is_empty(), "{:#?}", second.writes);
     }
 }

@@ -1,6 +1,6 @@
 //! What JSON values mean to each other: merged, hashed, contained.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// `over` on top of `base`: objects are merged, everything else replaces.
 pub(super) fn merge(base: &Value, over: &Value) -> Value {
@@ -50,6 +50,67 @@ pub(super) fn holds(live: &Value, wish: &Value) -> bool {
     }
 }
 
+/// [`holds`], but for what lies at or below one of the JSON pointers; `at` is the pointer of `live` itself.
+pub(super) fn holds_but(live: &Value, wish: &Value, ignored: &[String], at: &str) -> bool {
+    if ignored.is_empty() {
+        return holds(live, wish);
+    }
+    let mut wish = json!({ at.trim_start_matches('/'): wish });
+    let mut live = json!({ at.trim_start_matches('/'): live });
+    for pointer in ignored {
+        remove(&mut wish, pointer);
+        remove(&mut live, pointer);
+    }
+    holds(&live, &wish)
+}
+
+/// Takes away what lies at the JSON pointer, if anything does.
+pub(super) fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, last)) = pointer.rsplit_once('/') else {
+        return;
+    };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(map)) => drop(map.remove(&unescaped(last))),
+        Some(Value::Array(items)) => {
+            if let Some(n) = last.parse().ok().filter(|n| *n < items.len()) {
+                drop(items.remove(n));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Makes what lies at the JSON pointer of `wish` what lies there in `live`; nothing, if there is nothing.
+pub(super) fn carry(wish: &mut Value, live: &Value, pointer: &str) {
+    let Some(found) = live.pointer(pointer) else {
+        return remove(wish, pointer);
+    };
+    let mut here = wish;
+    let mut parts = pointer.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        let next = match here {
+            Value::Object(map) => map.entry(unescaped(part)).or_insert_with(|| json!({})),
+            Value::Array(items) => {
+                match part.parse::<usize>().ok().and_then(|n| items.get_mut(n)) {
+                    Some(item) => item,
+                    None => return,
+                }
+            }
+            _ => return,
+        };
+        if last {
+            *next = found.clone();
+            return;
+        }
+        here = next;
+    }
+}
+
+fn unescaped(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
 fn contains(live: &Map<String, Value>, wish: &Map<String, Value>) -> bool {
     wish.iter()
         .all(|(key, value)| live.get(key).is_some_and(|found| holds(found, value)))
@@ -57,8 +118,6 @@ fn contains(live: &Map<String, Value>, wish: &Map<String, Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -70,6 +129,29 @@ mod tests {
             merge(&base, &over),
             json!({"compute": {"size": "Large", "min": 1}, "scopes": ["c"], "x": 2, "new": true})
         );
+    }
+
+    #[test]
+    fn an_ignored_pointer_is_compared_nowhere_and_carries_the_live_value() {
+        let live = json!({"a": {"b": 9}, "l": [{"n": 1}, {"n": 2}]});
+        let wish = json!({"a": {"b": 1}, "l": [{"n": 1}, {"n": 3}]});
+        let ignored = ["/spec/a/b".to_owned(), "/spec/l/1/n".to_owned()];
+        assert!(holds_but(&live, &wish, &ignored, "/spec"));
+        assert!(!holds_but(&live, &wish, &ignored[..1], "/spec"));
+        let mut body = json!({ "spec": wish });
+        for pointer in ["/spec/a/b", "/spec/l/1/n", "/spec/new/deep", "/spec/a/x~1y"] {
+            carry(
+                &mut body,
+                &json!({"spec": {"a": {"b": 9, "x/y": true}, "l": live["l"], "new": {"deep": 1}}}),
+                pointer,
+            );
+        }
+        assert_eq!(
+            body["spec"],
+            json!({"a": {"b": 9, "x/y": true}, "l": [{"n": 1}, {"n": 2}], "new": {"deep": 1}})
+        );
+        carry(&mut body, &json!({"spec": {}}), "/spec/a/b");
+        assert_eq!(body["spec"]["a"], json!({"x/y": true}));
     }
 
     #[test]

@@ -3,20 +3,33 @@
 //!
 //! Specs of children are JSON here: which fields a child has is judged by its own CRD, when it is written.
 
+mod gate;
 mod generate;
 mod inputs;
 mod inventory;
 mod json;
 mod metadata;
+mod order;
 mod prune;
+mod record;
+mod rename;
+mod rollout;
+mod selector;
 mod summary;
+mod survey;
 mod template;
+#[cfg(test)]
+mod testing;
 
+pub use gate::{Gate, Moment};
 pub use generate::{Child, ElementError, ErrorReason, Generated, generate};
 pub use inputs::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
-pub use inventory::{Changes, Refusal, diff, is_ours, payload};
+pub use inventory::{Foreign, Why, Write, is_ours};
+pub use order::{Order, Place, order};
 pub use prune::{Candidate, Prune, Verdict, status as prune_status};
-pub use summary::summary;
+pub use record::{KEPT_BYTES, Record, payload};
+pub use rollout::{Decision, Halt, Requests, Rollout};
+pub use survey::{Detached, Facts, Refused, Survey, preview, survey};
 
 /// The object that generates the children.
 #[derive(Clone, Debug, PartialEq, Eq)]

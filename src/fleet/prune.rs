@@ -1,12 +1,11 @@
 //! Which children may be deleted because nobody asks for them any more, and the guard against deleting too many.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::Parent;
 use super::generate::Generated;
-use super::inventory::is_ours;
+use super::inventory::Ours;
 use crate::api::app_of_apps::PruneStatus;
 use crate::api::digest;
 use crate::api::row::ChildView;
@@ -14,7 +13,7 @@ use crate::api::row::ChildView;
 const SHOWN: usize = 100;
 
 /// Children that left the wish.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prune {
     /// Not being deleted yet; by name
     pub candidates: Vec<Candidate>,
@@ -31,9 +30,10 @@ pub struct Candidate {
     pub resource_version: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// The candidates may be deleted; there may be none
+    #[default]
     Allowed,
     /// None is, until `confirm-prune` quotes the digest
     NeedsConfirmation { digest: String, why: String },
@@ -51,25 +51,34 @@ impl Prune {
     }
 }
 
-pub(super) fn plan(
-    generated: &Generated,
-    existing: &[Arc<ChildView>],
-    parent: &Parent,
-    max_deletions: &str,
-    confirm: Option<&str>,
-) -> Prune {
-    let ours = || {
-        let views = existing.iter().map(Arc::as_ref);
-        views.filter(|view| is_ours(view, &parent.uid))
-    };
-    let asked = |view: &ChildView| {
-        generated.children.contains_key(&view.name) || generated.kept.contains(&view.name)
-    };
-    let mut going: Vec<&ChildView> = ours().filter(|view| !asked(view)).collect();
-    going.sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
+/// What bounds deletions.
+pub(super) struct Limits<'a> {
+    /// A number or a share
+    pub max_deletions: &'a str,
+    /// The digest that somebody confirmed
+    pub confirm: Option<&'a str>,
+    /// Why nothing may be deleted now, whatever the number
+    pub withheld: Option<String>,
+    /// The only names that may be, if not all
+    pub only: Option<BTreeSet<&'a str>>,
+}
+
+/// What may be deleted.
+pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) -> Prune {
+    let Limits {
+        max_deletions,
+        confirm,
+        withheld,
+        only,
+    } = limits;
+    let asked = |name: &str| generated.children.contains_key(name) || generated.kept.contains(name);
+    // In the order of names, as a map gives them.
+    let leaving = ours.iter().filter(|(name, _)| !asked(name));
+    let going: Vec<&ChildView> = leaving.map(|(_, (view, _))| *view).collect();
+    let may = |name: &str| withheld.is_some() || only.as_ref().is_none_or(|o| o.contains(name));
     let candidates: Vec<Candidate> = going
         .iter()
-        .filter(|view| !view.deleting)
+        .filter(|view| !view.deleting && may(&view.name))
         .map(|view| Candidate {
             name: view.name.clone(),
             uid: view.uid.clone(),
@@ -87,16 +96,18 @@ pub(super) fn plan(
         Verdict::Allowed
     } else if !generated.complete {
         Verdict::Withheld {
-            why: "the name of an element is unknown, and any of these children could be its own; mend the element first"
+            why: "the name of an element is unknown or an input could not be read, and any of these children could be asked for there; mend it first"
                 .to_owned(),
         }
+    } else if let Some(why) = withheld {
+        Verdict::Withheld { why: why.clone() }
     } else {
         let limit = limit(max_deletions, base);
         let empty = generated.children.is_empty() && generated.kept.is_empty();
         // Those on their way out are part of the digest, or a confirmation would lose its force with the first DELETE.
         let pairs: Vec<_> = going.iter().map(|view| (&view.name, &view.uid)).collect();
         let digest = digest::of(&json!(pairs));
-        if confirm == Some(digest.as_str()) || (!empty && going.len() <= limit) {
+        if *confirm == Some(digest.as_str()) || (!empty && going.len() <= limit) {
             Verdict::Allowed
         } else {
             let why = if empty {

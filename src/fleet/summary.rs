@@ -1,11 +1,10 @@
 //! The children summed up: counts, and the worst few by name.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use super::Parent;
 use super::generate::Generated;
-use super::inventory::is_ours;
-use crate::api::annotation;
+use super::inventory::Ours;
+use super::survey::Refused;
 use crate::api::app_of_apps::{FailingChild, FleetSummary};
 use crate::api::row::ChildView;
 use crate::api::status::cut;
@@ -13,31 +12,31 @@ use crate::api::status::cut;
 const FAILING: usize = 10;
 const MESSAGE_BYTES: usize = 256;
 
-/// Counts of the children asked for, and up to ten that are not well: stalled ones first, then those that are tried
-/// again after an error.
+/// Counts of the children asked for, and up to ten that are not well: first those that the API server refuses, then stalled
+/// ones, then those that are tried again after an error.
 pub fn summary(
     generated: &Generated,
-    existing: &[Arc<ChildView>],
-    parent: &Parent,
+    ours: &Ours<'_>,
+    refused: &BTreeMap<String, Refused>,
 ) -> (FleetSummary, Vec<FailingChild>) {
     let mut counts = FleetSummary {
         desired: i32::try_from(generated.children.len()).unwrap_or(i32::MAX),
         ..FleetSummary::default()
     };
+    let unwritten = refused.iter().map(|(name, refused)| FailingChild {
+        name: name.clone(),
+        reason: refused.reason.name().into(),
+        message: cut(&refused.message, MESSAGE_BYTES),
+    });
+    let mut worst: Vec<FailingChild> = unwritten.take(FAILING).collect();
     let mut stalled = Vec::new();
     let mut retrying = Vec::new();
-    let mut ours: Vec<&ChildView> = existing
-        .iter()
-        .map(Arc::as_ref)
-        .filter(|view| is_ours(view, &parent.uid))
-        .collect();
-    ours.sort_by(|a, b| a.name.cmp(&b.name));
-    for view in ours {
-        let Some(child) = generated.children.get(&view.name) else {
+    for (name, (view, record)) in ours {
+        let Some(child) = generated.children.get(*name) else {
             continue;
         };
         counts.created += 1;
-        if view.annotations.get(annotation::REVISION) == Some(&child.revision) {
+        if record.revision.as_ref() == Some(&child.revision) {
             counts.updated += 1;
         }
         let (is_ready, is_stalled, is_held) = if view.deleting {
@@ -53,14 +52,15 @@ pub fn summary(
             counts.stopped += 1;
         }
         if is_stalled {
-            stalled.push(failing(view, "Stalled"));
+            stalled.push((*view, "Stalled"));
         } else if view.is("Reconciling") && reason(view, "Reconciling") == "ProgressingWithRetry" {
-            retrying.push(failing(view, "Reconciling"));
+            retrying.push((*view, "Reconciling"));
         }
     }
-    stalled.append(&mut retrying);
-    stalled.truncate(FAILING);
-    (counts, stalled)
+    let left = FAILING - worst.len();
+    let unwell = stalled.into_iter().chain(retrying).take(left);
+    worst.extend(unwell.map(|(view, kind)| failing(view, kind)));
+    (counts, worst)
 }
 
 fn reason<'a>(view: &'a ChildView, kind: &str) -> &'a str {

@@ -122,7 +122,7 @@ kinds! {
         objects: caches.apps.objects.clone(),
         cluster: Arc::new(app::Cluster::new(running.requests.clone(), running.namespace.clone(), running.artifact_hosts.clone())),
     };
-    AppOfApps fleets 200 => |running, hub, caches| app_of_apps::Fleets {
+    AppOfApps fleets 1000 => |running, hub, caches| app_of_apps::Fleets {
         cluster: Arc::new(Cluster::new(running.requests.clone(), app::APP, "databricksapps", running.clock)),
         apps: caches.apps.clone(),
         inputs: app_of_apps::FleetInputs {
@@ -132,6 +132,7 @@ kinds! {
             config_maps: running.config_maps.clone(),
         },
         admission: running.admission.clone(),
+        clock: running.clock,
     };
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
-use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
+use prometheus_client::metrics::{
+    counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
+};
 use prometheus_client::registry::Registry;
 
 /// How a pass over one object ended.
@@ -75,6 +77,36 @@ pub enum BreakerState {
 pub enum LookResult {
     Complete,
     Failed,
+}
+
+/// How a child of a fleet is; a stopped one is ready, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum ChildState {
+    Ready,
+    Stopped,
+    Progressing,
+    Stalled,
+    Suspended,
+    /// Asked for, and not there yet
+    Missing,
+}
+
+/// A number that each object adds to, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Total {
+    /// Children of all fleets
+    Children(ChildState),
+    /// Fleets whose rollout is halted
+    RolloutsHalted,
+    /// Fleets with deletions that wait for a confirmation
+    PrunesWaiting,
+    /// Elements that did not become a child
+    ElementErrors,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: ChildState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -158,6 +190,10 @@ struct Inner {
     audited: Family<Audited, Counter>,
     looks: Family<Look, Counter>,
     undecodable: Family<Kind, Counter>,
+    children: Family<InState, Gauge>,
+    rollouts_halted: Gauge,
+    prunes_waiting: Gauge,
+    element_errors: Gauge,
 }
 
 fn pass_histogram() -> Histogram {
@@ -262,6 +298,30 @@ impl Metrics {
             "Objects that could not be decoded, by kind",
             undecodable.clone(),
         );
+        let children = Family::default();
+        r.register(
+            "fleet_children",
+            "Children of all AppOfApps, by state; a stopped one counts as Ready, too",
+            children.clone(),
+        );
+        let rollouts_halted = Gauge::default();
+        r.register(
+            "fleet_rollouts_halted",
+            "AppOfApps whose rollout is halted",
+            rollouts_halted.clone(),
+        );
+        let prunes_waiting = Gauge::default();
+        r.register(
+            "fleet_prunes_waiting",
+            "AppOfApps with deletions that wait",
+            prunes_waiting.clone(),
+        );
+        let element_errors = Gauge::default();
+        r.register(
+            "fleet_element_errors",
+            "Elements of all AppOfApps that did not become a child",
+            element_errors.clone(),
+        );
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -279,6 +339,10 @@ impl Metrics {
                 audited,
                 looks,
                 undecodable,
+                children,
+                rollouts_halted,
+                prunes_waiting,
+                element_errors,
             }),
         }
     }
@@ -367,6 +431,17 @@ impl Metrics {
 
     pub fn object_undecodable(&self, kind: &'static str) {
         self.inner.undecodable.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Adds `n`, which may be negative, to a total.
+    pub fn total(&self, total: Total, n: i64) {
+        let inner = &self.inner;
+        match total {
+            Total::Children(state) => inner.children.get_or_create(&InState { state }).inc_by(n),
+            Total::RolloutsHalted => inner.rollouts_halted.inc_by(n),
+            Total::PrunesWaiting => inner.prunes_waiting.inc_by(n),
+            Total::ElementErrors => inner.element_errors.inc_by(n),
+        };
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -2,7 +2,7 @@
 //!
 //! The watch lags behind our own writes, so each write's answer stands in for it until the watch has caught up; else the
 //! next pass would write the same again.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::api::{FIELD_MANAGER, GROUP, VERSION, label};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW};
 use crate::engine::store::{newer, words};
+use crate::fleet::Refused;
 use crate::telemetry::Clock;
 
 mod views;
@@ -38,8 +39,7 @@ enum Written {
     },
     /// The API server refused this revision.
     Refused {
-        revision: String,
-        message: String,
+        refused: Refused,
         at: Instant,
     },
 }
@@ -106,21 +106,26 @@ impl Cluster {
                     }
                     _ => false,
                 },
-                Written::Refused { at, .. } => self.clock.service(at.elapsed()) < SLOW,
+                Written::Refused { refused, at } => {
+                    // A quota is raised without a word to us.
+                    let again = match refused.reason {
+                        Reason::QuotaExceeded => SLOW / 6,
+                        _ => SLOW,
+                    };
+                    self.clock.service(at.elapsed()) < again
+                }
             }
         });
         children.into_values().collect()
     }
 
-    /// Revision and the API server's words for each child that it refused lately.
-    pub fn refused(&self, namespace: &str) -> HashMap<String, (String, String)> {
+    /// What the API server refused lately, by the child's name.
+    pub fn refused(&self, namespace: &str) -> BTreeMap<String, Refused> {
         self.lock()
             .iter()
             .filter(|(name, _)| name.namespace == namespace)
             .filter_map(|(name, proof)| match proof {
-                Written::Refused {
-                    revision, message, ..
-                } => Some((name.name.clone(), (revision.clone(), message.clone()))),
+                Written::Refused { refused, .. } => Some((name.name.clone(), refused.clone())),
                 Written::View(..) | Written::Deleting { .. } => None,
             })
             .collect()
@@ -233,24 +238,20 @@ impl Cluster {
         error: &kube::Error,
     ) -> Trouble {
         let doing = format!("{doing} child {name}");
-        let refused = match error {
-            kube::Error::Api(status) => {
-                matches!(status.code, 400 | 403 | 422)
-                    || status.message.contains("not declared in schema")
-            }
-            _ => false,
-        };
-        if !refused {
+        let Some(reason) = refusal(error) else {
             return transient(&doing, error);
-        }
+        };
         let message = format!("{doing}: {}", words(error));
         let proof = Written::Refused {
-            revision: revision.into(),
-            message: message.clone(),
+            refused: Refused {
+                revision: revision.into(),
+                reason,
+                message: message.clone(),
+            },
             at: Instant::now(),
         };
         self.lock().insert(name, proof);
-        Trouble::new(Reason::ChildRefused, message, Fate::After(Duration::ZERO))
+        Trouble::new(reason, message, Fate::After(Duration::ZERO))
     }
 
     fn api(&self, namespace: &str) -> Api<DynamicObject> {
@@ -260,6 +261,27 @@ impl Cluster {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectName, Written>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why the API server will refuse the same write again; `None` if it may not.
+fn refusal(error: &kube::Error) -> Option<Reason> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    if causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
+    {
+        return Some(Reason::NamespaceTerminating);
+    }
+    // The quota's admission has no code of its own.
+    if status.code == 403 && status.message.contains("exceeded quota") {
+        return Some(Reason::QuotaExceeded);
+    }
+    let refused =
+        matches!(status.code, 400 | 403 | 422) || status.message.contains("not declared in schema");
+    refused.then_some(Reason::ChildRefused)
 }
 
 fn transient(doing: &str, error: &kube::Error) -> Trouble {

@@ -58,6 +58,9 @@ pub struct FleetSummary {
     pub suspended: i32,
     /// Children that are ready and stopped.
     pub stopped: i32,
+    /// Elements that did not become a child; the condition `Generated` names them.
+    #[serde(default)]
+    pub errors: i32,
 }
 
 /// How far the wish has come.

@@ -1,0 +1,198 @@
+//! What a child carries of its rollout, in annotations that only its parent writes.
+//!
+//! A verdict is made of these, the wish and the child's own status, so that a lost status of the parent or an operator that
+//! was killed changes none.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::Parent;
+use super::generate::Child;
+use crate::api::digest;
+use crate::api::row::ChildView;
+use crate::api::{API_VERSION, annotation, label};
+
+/// Largest content that is kept on the child for a way back. All annotations of an object together may take 256 KiB.
+pub const KEPT_BYTES: usize = 100 << 10;
+
+/// The annotations, read or to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Revision of the spec that the child has
+    pub revision: Option<String>,
+    /// When it got it
+    pub set_at: Option<Timestamp>,
+    /// Digest of the rollout that released it
+    pub rollout: Option<String>,
+    /// Content of the revision
+    pub applied: Option<String>,
+    /// Content of the last revision that passed its gate before
+    pub last_good: Option<String>,
+    /// Revision that the child was taken back from, and when
+    pub rejected: Option<String>,
+    pub rejected_at: Option<Timestamp>,
+}
+
+impl Record {
+    pub fn of(view: &ChildView) -> Self {
+        let text = |key: &str| view.annotations.get(key).cloned();
+        let time = |key: &str| text(key).and_then(|t| t.parse().ok());
+        Self {
+            revision: text(annotation::REVISION),
+            set_at: time(annotation::REVISION_SET_AT),
+            rollout: text(annotation::ROLLOUT),
+            applied: text(annotation::APPLIED),
+            last_good: text(annotation::LAST_GOOD),
+            rejected: text(annotation::REJECTED),
+            rejected_at: time(annotation::REJECTED_AT),
+        }
+    }
+
+    fn annotations(&self) -> BTreeMap<&'static str, String> {
+        let time = |time: &Option<Timestamp>| time.map(|t| t.to_string());
+        [
+            (annotation::REVISION, self.revision.clone()),
+            (annotation::REVISION_SET_AT, time(&self.set_at)),
+            (annotation::ROLLOUT, self.rollout.clone()),
+            (annotation::APPLIED, self.applied.clone()),
+            (annotation::LAST_GOOD, self.last_good.clone()),
+            (annotation::REJECTED, self.rejected.clone()),
+            (annotation::REJECTED_AT, time(&self.rejected_at)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect()
+    }
+
+    /// sha256 of all that an apply carries: the revision stands for labels, annotations and spec.
+    pub fn applied_digest(&self, parent: &Parent) -> String {
+        digest::of(&json!([
+            parent.name,
+            parent.namespace,
+            parent.uid,
+            self.annotations()
+        ]))
+    }
+}
+
+/// The child's content for a way back; `None` if it is too large to be kept.
+pub fn content(child: &Child) -> Option<String> {
+    let content = json!({
+        "labels": child.labels,
+        "annotations": child.annotations,
+        "spec": child.spec,
+    })
+    .to_string();
+    (content.len() <= KEPT_BYTES).then_some(content)
+}
+
+/// The child that `content` was made of, as one of the revision that its pointers give it now; `None` if it can't be read.
+pub fn restore(like: &Child, content: &str) -> Option<Child> {
+    let mut content: Map<String, Value> = serde_json::from_str(content).ok()?;
+    let mut texts = |key: &str| -> Option<BTreeMap<String, String>> {
+        serde_json::from_value(content.remove(key)?).ok()
+    };
+    let (labels, annotations) = (texts("labels")?, texts("annotations")?);
+    let spec = content.remove("spec").filter(Value::is_object)?;
+    Some(Child::new(like, labels, annotations, spec))
+}
+
+/// The child as it was when it got the revision that it has, if that can be told.
+pub fn recorded(like: &Arc<Child>, record: &Record) -> Option<Arc<Child>> {
+    let revision = record.revision.as_ref()?;
+    if *revision == like.revision {
+        return Some(like.clone());
+    }
+    let child = restore(like, record.applied.as_deref()?)?;
+    (child.revision == *revision).then(|| Arc::new(child))
+}
+
+/// The whole body of the server-side apply that makes the child as asked. Only what the template lists is set, and the
+/// owner reference doesn't block the owner's deletion: foreground deletion would otherwise delete the children before
+/// their parent orders it.
+///
+/// `live`: the child that exists, if one does; values at ignored pointers are taken from it.
+pub fn payload(child: &Child, record: &Record, parent: &Parent, live: Option<&ChildView>) -> Value {
+    let mut labels = child.labels.clone();
+    labels.insert(label::PARENT.to_owned(), parent.name.clone());
+    let mut annotations = child.annotations.clone();
+    let kept = record.annotations().into_iter();
+    annotations.extend(kept.map(|(key, value)| (key.to_owned(), value)));
+    annotations.insert(
+        annotation::APPLIED_DIGEST.to_owned(),
+        record.applied_digest(parent),
+    );
+    let mut body = json!({
+        "apiVersion": API_VERSION,
+        "kind": child.kind,
+        "metadata": {
+            "name": child.name,
+            "namespace": parent.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [{
+                "apiVersion": API_VERSION,
+                "kind": "AppOfApps",
+                "name": parent.name,
+                "uid": parent.uid,
+                "controller": true,
+            }],
+        },
+        "spec": child.spec,
+    });
+    if let Some(live) = live.filter(|_| !child.ignored.is_empty()) {
+        // Left out, the field would go: the apply that created the child owns it. The version keeps a value that somebody
+        // writes meanwhile from being overwritten.
+        body["metadata"]["resourceVersion"] = Value::from(live.resource_version.as_str());
+        let seen = json!({
+            "metadata": {"labels": live.labels, "annotations": live.annotations},
+            "spec": live.spec,
+        });
+        for pointer in &child.ignored {
+            super::json::carry(&mut body, &seen, pointer);
+        }
+    }
+    body
+}
+
+/// Whether the live child differs from `child` with that record. The digest tells a changed wish, also one that dropped a
+/// field; the comparison, a change by somebody else. What others set besides is no difference.
+pub fn differs(view: &ChildView, child: &Child, record: &Record, parent: &Parent) -> bool {
+    let digest = view.annotations.get(annotation::APPLIED_DIGEST);
+    if digest != Some(&record.applied_digest(parent)) {
+        return true;
+    }
+    is_edited(view, child, record, parent)
+}
+
+/// Whether somebody else changed what the last apply set.
+pub fn is_edited(view: &ChildView, child: &Child, record: &Record, parent: &Parent) -> bool {
+    let kept =
+        |key: &str, value: &str| view.annotations.get(key).map(String::as_str) == Some(value);
+    let ignored = |part: &str, key: &str| {
+        !child.ignored.is_empty() && {
+            let escaped = key.replace('~', "~0").replace('/', "~1");
+            child
+                .ignored
+                .contains(&format!("/metadata/{part}/{escaped}"))
+        }
+    };
+    let owned = view
+        .owner
+        .as_ref()
+        .is_some_and(|o| o.controller && o.uid == parent.uid);
+    !owned
+        || view.labels.get(label::PARENT) != Some(&parent.name)
+        || !record.annotations().iter().all(|(k, v)| kept(k, v))
+        || !child
+            .annotations
+            .iter()
+            .all(|(k, v)| kept(k, v) || ignored("annotations", k))
+        || !child
+            .labels
+            .iter()
+            .all(|(k, v)| view.labels.get(k) == Some(v) || ignored("labels", k))
+        || !super::json::holds_but(&view.spec, &child.spec, &child.ignored, "/spec")
+}

@@ -1,0 +1,212 @@
+//! All that follows from a wish and what exists: one pure function from both to what is written, deleted and said.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::gate::Moment;
+use super::generate::{Child, Generated};
+use super::inventory::{self, Foreign, Sorted, Why, Write};
+use super::order::{Order, order};
+use super::prune::{self, Prune};
+use super::rename::{self, Renames};
+use super::rollout::{Requests, Rollout, Rules, Scene, rollout};
+use super::summary::summary;
+use super::{GeneratorInputs, Parent};
+use crate::api::app_of_apps::{AppOfAppsSpec, FailingChild, FleetSummary, Preview};
+use crate::api::row::ChildView;
+use crate::api::status::Reason;
+
+/// Names that a preview shows of each sort.
+const SHOWN: usize = 100;
+
+/// What exists, and what people ask for besides the spec.
+pub struct Facts<'a> {
+    pub spec: &'a AppOfAppsSpec,
+    pub parent: &'a Parent,
+    pub inputs: &'a GeneratorInputs,
+    /// All children of the namespace, whosever they are
+    pub existing: &'a [Arc<ChildView>],
+    /// Of each child that the API server refused lately
+    pub refused: &'a BTreeMap<String, Refused>,
+    /// Value of the annotation `confirm-prune`
+    pub confirm: Option<&'a str>,
+    pub requests: &'a Requests,
+    pub now: Moment,
+}
+
+/// What the API server refused, and in which words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub revision: String,
+    pub reason: Reason,
+    pub message: String,
+}
+
+/// A child that leaves its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detached {
+    pub name: String,
+    pub uid: String,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// Without children that are detached, and with what is wrong about the order among the errors
+    pub generated: Generated,
+    pub order: Order,
+    pub rollout: Rollout,
+    /// Legal now, in the order of the rollout
+    pub writes: Vec<Write>,
+    pub detach: Vec<Detached>,
+    pub foreign: Vec<Foreign>,
+    /// Refused as they are asked for now, by name
+    pub refused: BTreeMap<String, Refused>,
+    pub renames: Renames,
+    pub prune: Prune,
+    pub summary: FleetSummary,
+    pub failing: Vec<FailingChild>,
+    /// Asked for, and not there
+    pub absent: Vec<String>,
+    /// There, with another revision than the one asked for
+    pub behind: Vec<String>,
+    /// Asked for, but still going from an earlier wish; created anew once gone
+    pub terminating: usize,
+}
+
+/// All that follows from the children asked for and the facts.
+pub fn survey(mut generated: Generated, facts: &Facts<'_>) -> Survey {
+    let asked = |name: &str| generated.children.contains_key(name);
+    let sorted = inventory::sort(asked, facts.existing, facts.parent);
+    for name in left(&sorted) {
+        generated.children.remove(name);
+    }
+    let order = order(&mut generated, &facts.spec.strategy());
+    let rules = Rules::of(facts.spec);
+    let Sorted {
+        ours,
+        mut foreign,
+        detaching,
+        ..
+    } = sorted;
+    foreign.retain(|f| generated.children.contains_key(&f.name));
+    let mut refused = facts.refused.clone();
+    refused.retain(|name, refused| {
+        let child = generated.children.get(name);
+        child.is_some_and(|child| child.revision == refused.revision)
+    });
+    let absent = generated.children.values();
+    let absent = absent.filter(|child| {
+        !ours.contains_key(child.name.as_str()) && !foreign.iter().any(|f| f.name == child.name)
+    });
+    let absent: Vec<&Arc<Child>> = absent.collect();
+    let renames = rename::renames(&generated, &absent, &ours, facts.inputs, facts.parent);
+    let mut barred: BTreeMap<String, String> = renames.blocked.clone();
+    barred.extend(foreign.iter().map(|f| (f.name.clone(), f.to_string())));
+    let words = refused.iter().map(|(n, r)| (n.clone(), r.message.clone()));
+    barred.extend(words);
+    let rollout = rollout(&Scene {
+        generated: &generated,
+        order: &order,
+        rules: &rules,
+        ours: &ours,
+        barred: &barred,
+        requests: facts.requests,
+        now: facts.now,
+    });
+    let sequence: Vec<&str> = order.sorted().into_iter().map(|(name, _)| name).collect();
+    let mut writes = inventory::writes(
+        &generated,
+        &sequence,
+        &ours,
+        &rollout,
+        &rules,
+        facts.parent,
+        facts.now,
+    );
+    writes.retain(|write| {
+        let name = &write.child.name;
+        let again = facts.refused.get(name);
+        !(write.why == Why::Create && renames.after.contains_key(name))
+            && again.is_none_or(|r| r.revision != write.child.revision)
+    });
+    let open = rules.rolling && !rollout.complete;
+    let prune = match facts.spec.apps_sync().deletes() {
+        true => {
+            let budget = facts.spec.max_deletions();
+            let limits = prune::Limits {
+                max_deletions: budget,
+                confirm: facts.confirm,
+                withheld: withheld(&renames, open),
+                // Its successor, and with it the rollout, waits for it.
+                only: open.then(|| renames.after.values().map(String::as_str).collect()),
+            };
+            prune::plan(&generated, &ours, &limits)
+        }
+        false => Prune::default(),
+    };
+    let (mut summary, failing) = summary(&generated, &ours, &refused);
+    summary.errors = i32::try_from(generated.errors.len()).unwrap_or(i32::MAX);
+    let terminating = ours
+        .iter()
+        .filter(|(name, (view, _))| view.deleting && generated.children.contains_key(**name));
+    let terminating = terminating.count();
+    let behind = ours.iter().filter(|(name, (_, record))| {
+        let child = generated.children.get(**name);
+        rules.updates && child.is_some_and(|c| record.revision.as_ref() != Some(&c.revision))
+    });
+    Survey {
+        rollout,
+        writes,
+        detach: detaching
+            .iter()
+            .map(|view| Detached {
+                name: view.name.clone(),
+                uid: view.uid.clone(),
+            })
+            .collect(),
+        foreign,
+        refused,
+        renames,
+        prune,
+        summary,
+        failing,
+        absent: absent.iter().map(|child| child.name.clone()).collect(),
+        behind: behind.map(|(name, _)| (*name).to_owned()).collect(),
+        terminating,
+        order,
+        generated,
+    }
+}
+
+/// Names that left their parent, or are about to.
+fn left<'a>(sorted: &Sorted<'a>) -> impl Iterator<Item = &'a str> {
+    let detaching = sorted.detaching.iter().map(|view| view.name.as_str());
+    let all: Vec<&'a str> = detaching.chain(sorted.detached.iter().copied()).collect();
+    all.into_iter()
+}
+
+fn withheld(renames: &Renames, open: bool) -> Option<String> {
+    if let Some((name, why)) = renames.blocked.iter().next() {
+        return Some(format!("{name} {why}"));
+    }
+    (open && renames.after.is_empty())
+        .then(|| "a rollout is under way; nothing is deleted before it is through".to_owned())
+}
+
+/// What would be written if nothing were held back, at most 100 names each.
+pub fn preview(survey: &Survey) -> Preview {
+    let mut create = survey.absent.clone();
+    let mut change = survey.behind.clone();
+    let edited = survey.writes.iter().filter(|w| w.why == Why::Repair);
+    change.extend(edited.map(|write| write.child.name.clone()));
+    change.sort();
+    let mut delete = survey.prune.names.clone();
+    for names in [&mut create, &mut change, &mut delete] {
+        names.truncate(SHOWN);
+    }
+    Preview {
+        create,
+        change,
+        delete,
+    }
+}

@@ -1,0 +1,266 @@
+//! AppOfApps: what a parent does to its children. Which children there should be, in which order they change, and what may be
+//! deleted is decided in `fleet`.
+mod inputs;
+mod plan;
+mod report;
+mod step;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+pub use self::inputs::FleetInputs;
+use self::inputs::{Needs, Read};
+pub use self::step::Step;
+use super::app::spec::DatabricksApp;
+use crate::admission::Admission;
+use crate::api::annotation;
+use crate::api::app_of_apps::{AppOfApps, AppOfAppsStatus, FleetMemory, FleetMode, FleetStatus};
+use crate::api::management::Mode;
+use crate::api::names::ObjectName;
+use crate::api::row::ChildView;
+use crate::api::status::{ConditionType, Reason, find};
+use crate::engine::controller::Watched;
+use crate::engine::index::Ref;
+use crate::engine::managed::{Acted, Inputs, Managed, Outcome, Report, Trouble};
+use crate::engine::plan::{Plan, Wish};
+use crate::fleet::{self, Facts, Moment, Parent, Requests, Survey, Why};
+use crate::telemetry::Clock;
+use crate::telemetry::metrics::{ChildState, Total};
+use crate::worlds::cluster::Cluster;
+
+/// What all parents share.
+pub struct Fleets {
+    pub cluster: Arc<Cluster>,
+    pub apps: Watched<DatabricksApp>,
+    /// What generators read.
+    pub inputs: FleetInputs,
+    /// Judges a child before it is written.
+    pub admission: Arc<Admission>,
+    pub clock: Clock,
+}
+
+/// The cluster, and the children of the namespace as the watch holds them.
+pub struct World {
+    cluster: Arc<Cluster>,
+    watched: Vec<Arc<ChildView>>,
+    read: Read,
+    clock: Clock,
+}
+
+/// The namespace's children, and what follows from them and the spec.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    existing: Vec<Arc<ChildView>>,
+    survey: Survey,
+}
+
+/// The parent as its children know it.
+pub fn parent_of(object: &AppOfApps) -> Parent {
+    Parent {
+        name: object.name_any(),
+        namespace: object.namespace().unwrap_or_default(),
+        uid: object.uid().unwrap_or_default(),
+    }
+}
+
+/// What people ask of the rollout. A time that can't be read asks for nothing.
+pub fn requests_of(object: &AppOfApps) -> Requests {
+    let text = |key: &str| object.annotations().get(key);
+    Requests {
+        resume: text(annotation::RESUME_ROLLOUT).and_then(|time| time.parse().ok()),
+        abort: text(annotation::ABORT_ROLLOUT).cloned(),
+    }
+}
+
+impl Managed for AppOfApps {
+    type Hub = Fleets;
+    type World = World;
+    type Observed = Observed;
+    type Step = Step;
+    type Effect = ();
+    type Memory = FleetMemory;
+    type Details = FleetStatus;
+
+    const KIND: &'static str = "AppOfApps";
+    const AT_ONCE: usize = 8;
+    const STATUS_EVERY: Duration = Duration::from_secs(2);
+
+    /// Its children wake it by their owner references, and what its generators read by these.
+    fn refs(&self) -> Vec<Ref> {
+        Needs::of(self).refs(&self.namespace().unwrap_or_default())
+    }
+
+    fn suspended(&self) -> bool {
+        self.spec.suspended()
+    }
+
+    fn mode(&self) -> Mode {
+        match self.spec.mode() {
+            FleetMode::Manage => Mode::Manage,
+            FleetMode::Plan => Mode::Plan,
+        }
+    }
+
+    fn totals(status: &AppOfAppsStatus) -> Vec<(Total, i64)> {
+        totals(status)
+    }
+
+    fn lets_go(&self, _: &FleetMemory) -> bool {
+        // Children are found by their owner references.
+        false
+    }
+
+    async fn open(&self, fleets: &Fleets, wish: Wish) -> Result<World, Trouble> {
+        let namespace = self.namespace().unwrap_or_default();
+        // Of a cache that is not complete yet, children would be made that exist, and others left behind.
+        inputs::listed(&fleets.apps.synced, "databricksapps.appofapps.dev").await?;
+        let read = match wish {
+            Wish::Deleting => Read::default(),
+            Wish::Live => {
+                let needs = Needs::of(self);
+                fleets.inputs.synced(&needs).await?;
+                fleets.inputs.read(&needs, &namespace)
+            }
+        };
+        let apps = fleets.apps.objects.state();
+        let apps = apps.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+        Ok(World {
+            cluster: fleets.cluster.clone(),
+            watched: fleets.cluster.views(&namespace, apps),
+            read,
+            clock: fleets.clock,
+        })
+    }
+
+    async fn observe(
+        &self,
+        _: &FleetMemory,
+        world: &World,
+        _: Wish,
+        _: bool,
+    ) -> Result<Observed, Trouble> {
+        let parent = parent_of(self);
+        let existing = world
+            .cluster
+            .settle(&parent.namespace, world.watched.clone());
+        let mut generated = fleet::generate(&self.spec, &world.read.inputs, &parent);
+        world.read.qualify(&mut generated);
+        let survey = fleet::survey(
+            generated,
+            &Facts {
+                spec: &self.spec,
+                parent: &parent,
+                inputs: &world.read.inputs,
+                existing: &existing,
+                refused: &world.cluster.refused(&parent.namespace),
+                confirm: self
+                    .annotations()
+                    .get(annotation::CONFIRM_PRUNE)
+                    .map(String::as_str),
+                requests: &requests_of(self),
+                now: Moment {
+                    at: world.clock.now(),
+                    clock: world.clock,
+                },
+            },
+        );
+        Ok(Observed { existing, survey })
+    }
+
+    fn plan(&self, inputs: &Inputs<'_, Self>) -> Plan<Step> {
+        match inputs.wish {
+            Wish::Deleting => plan::teardown(self, inputs.seen),
+            Wish::Live => plan::live(self, inputs.seen),
+        }
+    }
+
+    fn ahead(&self, _: &Step, _: &FleetMemory, _: Timestamp) -> Option<FleetMemory> {
+        // A child's name tells it apart; writing it twice changes nothing.
+        None
+    }
+
+    async fn act(&self, step: &Step, world: &World) -> Result<Acted<()>, Trouble> {
+        let object = |name: &String| ObjectName::new(self.namespace().unwrap_or_default(), name);
+        match step {
+            Step::Write {
+                why: Why::Create,
+                payload,
+                revision,
+                ..
+            } => world.cluster.create(payload, revision).await,
+            Step::Write {
+                payload, revision, ..
+            } => world.cluster.update(payload, revision).await,
+            Step::Delete { name, uid, version } => {
+                world.cluster.delete(&object(name), uid, version).await
+            }
+            Step::Orphan { name, uid } | Step::Detach { name, uid } => {
+                world.cluster.orphan(&object(name), uid).await
+            }
+        }
+        .map(Acted::from)
+    }
+
+    fn report(&self, outcome: &Outcome<'_, Self>) -> Report<Self> {
+        let memory = FleetMemory {
+            last_handled_reconcile_at: self
+                .annotations()
+                .get(annotation::RECONCILE_REQUESTED_AT)
+                .cloned(),
+        };
+        let mut details = outcome.details.clone();
+        let mut aspects = Vec::new();
+        if let Some(seen) = outcome.seen.filter(|_| outcome.wish == Wish::Live) {
+            details = report::details(self, seen);
+            aspects = report::facts(seen, outcome.plan);
+        }
+        let repaired = outcome.done.iter().filter(|(step, ())| {
+            matches!(
+                step,
+                Step::Write {
+                    why: Why::Repair,
+                    ..
+                }
+            )
+        });
+        Report {
+            verdict: report::verdict(self, outcome),
+            aspects,
+            memory,
+            details,
+            notes: report::notes(outcome),
+            overridden: None,
+            repaired: repaired.map(|_| "child").collect(),
+        }
+    }
+}
+
+/// What the parent adds to the totals over all fleets.
+fn totals(status: &AppOfAppsStatus) -> Vec<(Total, i64)> {
+    let summary = status.details.summary.clone().unwrap_or_default();
+    let rolling = find(&status.conditions, ConditionType::RolloutProgressing);
+    let halted =
+        rolling.is_some_and(|c| c.status == "False" && c.reason != Reason::Succeeded.name());
+    let children = [
+        (ChildState::Ready, summary.ready),
+        (ChildState::Stopped, summary.stopped),
+        (ChildState::Progressing, summary.progressing),
+        (ChildState::Stalled, summary.stalled),
+        (ChildState::Suspended, summary.suspended),
+        (ChildState::Missing, summary.desired - summary.created),
+    ];
+    let children = children.map(|(state, n)| (Total::Children(state), n));
+    let others = [
+        (Total::RolloutsHalted, i32::from(halted)),
+        (
+            Total::PrunesWaiting,
+            i32::from(status.details.prune.is_some()),
+        ),
+        (Total::ElementErrors, summary.errors),
+    ];
+    let all = children.into_iter().chain(others);
+    all.map(|(total, n)| (total, i64::from(n))).collect()
+}

@@ -1,0 +1,193 @@
+//! From a survey to the writes that are legal now. Pure.
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::step::Step;
+use super::{Observed, parent_of};
+use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
+use crate::api::row::ChildView;
+use crate::api::status::{Reason, cut};
+use crate::engine::plan::{Fate, Plan, Refusal, Wait};
+use crate::fleet::{self, ErrorReason, Survey, Why};
+
+/// Children written in one pass; the next pass goes on at once.
+const AT_ONCE: usize = 250;
+/// What a parent waits for wakes it; this only bounds the wait.
+pub const POLL: Duration = Duration::from_secs(300);
+/// Names in a message.
+pub const NAMED: usize = 5;
+
+/// The first few of `all`, and how many more there are.
+pub fn some<T: ToString>(all: impl Iterator<Item = T>, between: &str) -> String {
+    let all: Vec<String> = all.map(|one| cut(&one.to_string(), 256)).collect();
+    let more = all.len().saturating_sub(NAMED);
+    let shown = all[..all.len() - more].join(between);
+    match more {
+        0 => shown,
+        more => format!("{shown}{between}and {more} more"),
+    }
+}
+
+pub fn live(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
+    let survey = &seen.survey;
+    let mut plan = Plan {
+        steps: steps(parent, seen),
+        wake_at: survey.rollout.wake_at,
+        ..Plan::default()
+    };
+    refusals(survey, &mut plan);
+    if plan.steps.is_empty() && is_moving(survey) {
+        plan.wait = Some(Wait {
+            reason: Reason::ChildrenProgressing,
+            message: String::new(),
+            poll: POLL,
+        });
+    }
+    plan
+}
+
+/// Whether anything moves by itself, besides what the plan writes.
+pub fn is_moving(survey: &Survey) -> bool {
+    let going = survey.prune.names.len() > survey.prune.candidates.len();
+    let progressing = usize::try_from(survey.summary.progressing).unwrap_or_default();
+    // One that exceeded its deadline does not count as moving, whatever it says of itself.
+    let overdue = survey.rollout.overdue;
+    // A successor waits for its predecessor, which waits for somebody's word.
+    let waits = match survey.prune.verdict {
+        fleet::Verdict::Allowed => 0,
+        _ => survey.renames.after.len(),
+    };
+    going || survey.terminating > 0 || progressing > overdue || survey.rollout.moving > waits
+}
+
+fn steps(parent: &AppOfApps, seen: &Observed) -> Vec<Step> {
+    let survey = &seen.survey;
+    let me = parent_of(parent);
+    let detach = survey.detach.iter().map(|gone| Step::Detach {
+        name: gone.name.clone(),
+        uid: gone.uid.clone(),
+    });
+    let writes = survey.writes.iter().map(|write| Step::Write {
+        why: write.why,
+        name: write.child.name.clone(),
+        revision: write.child.revision.clone(),
+        payload: write.payload(&me, &seen.existing),
+    });
+    // What is new comes before what is old goes.
+    let creates = survey.writes.iter().any(|write| write.why == Why::Create);
+    let prune = match creates {
+        true => &[][..],
+        false => survey.prune.allowed(),
+    };
+    let prune = prune.iter().map(|going| Step::Delete {
+        name: going.name.clone(),
+        uid: going.uid.clone(),
+        version: going.resource_version.clone(),
+    });
+    detach.chain(writes).chain(prune).take(AT_ONCE).collect()
+}
+
+fn refusals(survey: &Survey, plan: &mut Plan<Step>) {
+    let mut refuse = |reason, message, recheck| {
+        plan.refusals.push(Refusal {
+            reason,
+            message,
+            fate: Fate::Stalled { recheck },
+        });
+    };
+    if let Some(halt) = &survey.rollout.halt {
+        refuse(halt.reason, halt.message.clone(), None);
+    }
+    let errors = &survey.generated.errors;
+    if let Some(first) = errors.first() {
+        let only = |reason| errors.iter().all(|error| error.reason == reason);
+        let reason = match first.reason {
+            ErrorReason::UnpinnedSource if only(ErrorReason::UnpinnedSource) => {
+                Reason::UnpinnedSource
+            }
+            ErrorReason::InvalidOrder if only(ErrorReason::InvalidOrder) => Reason::InvalidOrder,
+            _ => Reason::GenerationFailed,
+        };
+        refuse(reason, some(errors.iter(), "; "), None);
+    }
+    if !survey.foreign.is_empty() {
+        // Nothing tells when somebody else's object goes, and looking costs no call.
+        refuse(
+            Reason::ForeignChild,
+            some(survey.foreign.iter(), "; "),
+            Some(POLL),
+        );
+    }
+    let blocked = &survey.renames.blocked;
+    if !blocked.is_empty() {
+        let words = blocked.iter().map(|(name, why)| format!("{name} {why}"));
+        refuse(Reason::RenameBlocked, some(words, "; "), None);
+    }
+    if let Some(first) = survey.refused.values().next() {
+        let words = survey.refused.values().map(|refused| &refused.message);
+        refuse(first.reason, some(words, "; "), Some(POLL));
+    }
+}
+
+/// A parent that goes: its children go first, or are let go.
+pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
+    let uid = parent.uid().unwrap_or_default();
+    let survey = &seen.survey;
+    let leaving = |view: &ChildView| survey.detach.iter().any(|d| d.uid == view.uid);
+    let ours: Vec<&ChildView> = seen
+        .existing
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|view| fleet::is_ours(view, &uid))
+        .collect();
+    let let_go = |view: &ChildView| {
+        let (name, uid) = (view.name.clone(), view.uid.clone());
+        match leaving(view) {
+            true => Step::Detach { name, uid },
+            false => Step::Orphan { name, uid },
+        }
+    };
+    let stays = |view: &ChildView| parent.spec.on_deletion() == OnDeletion::Orphan || leaving(view);
+    let go: Vec<Step> = ours
+        .iter()
+        .filter(|view| stays(view))
+        .map(|view| let_go(view))
+        .take(AT_ONCE)
+        .collect();
+    if !go.is_empty() || ours.is_empty() {
+        return Plan {
+            steps: go,
+            ..Plan::default()
+        };
+    }
+    let place = |view: &ChildView| survey.order.places.get(&view.name).copied();
+    let reverse = parent.spec.strategy().deletion_order() == DeletionOrder::Reverse;
+    // Children that nobody asks for any more have no place, and go first.
+    let last = |view: &&&ChildView| place(view).map(|p| (p.step, p.wave, p.depth));
+    let turn = ours
+        .iter()
+        .map(|view| last(&view))
+        .max_by_key(|place| match place {
+            None => (1, None),
+            Some(place) => (0, Some(*place)),
+        });
+    let now = |view: &&&ChildView| !reverse || Some(last(view)) == turn;
+    let mut plan = Plan::wait(
+        Reason::Deleting,
+        format!("{} children are being deleted", ours.len()),
+        POLL,
+    );
+    plan.steps = ours
+        .iter()
+        .filter(|view| !view.deleting)
+        .filter(now)
+        .take(AT_ONCE)
+        .map(|view| Step::Delete {
+            name: view.name.clone(),
+            uid: view.uid.clone(),
+            version: view.resource_version.clone(),
+        })
+        .collect();
+    plan
+}

@@ -100,15 +100,16 @@ impl FleetInputs {
     pub fn read(&self, needs: &Needs, namespace: &str) -> Read {
         let mut inputs = GeneratorInputs::default();
         let mut unreadable = Vec::new();
+        // Also without a generator that lists them: what a workspace has room for bounds a rename.
+        let admitting = self.hub.admitting(namespace);
+        let decoded = admitting
+            .workspaces
+            .iter()
+            .filter_map(|w| w.0.as_ref().ok());
+        // In order, so that the same inputs are equal.
+        inputs.workspaces = decoded.map(workspace).collect();
+        inputs.workspaces.sort_by(|a, b| a.name.cmp(&b.name));
         if needs.workspaces {
-            let admitting = self.hub.admitting(namespace);
-            let decoded = admitting
-                .workspaces
-                .iter()
-                .filter_map(|w| w.0.as_ref().ok());
-            // In order, so that the same inputs are equal.
-            inputs.workspaces = decoded.map(workspace).collect();
-            inputs.workspaces.sort_by(|a, b| a.name.cmp(&b.name));
             unreadable = admitting.unreadable;
             unreadable.sort();
         }

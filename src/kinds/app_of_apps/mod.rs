@@ -117,20 +117,16 @@ impl Managed for AppOfApps {
         let namespace = self.namespace().unwrap_or_default();
         // Of a cache that is not complete yet, children would be made that exist, and others left behind.
         inputs::listed(&fleets.apps.synced, "databricksapps.appofapps.dev").await?;
-        let read = match wish {
-            Wish::Deleting => Read::default(),
-            Wish::Live => {
-                let needs = Needs::of(self);
-                fleets.inputs.synced(&needs).await?;
-                fleets.inputs.read(&needs, &namespace)
-            }
-        };
+        let needs = Needs::of(self);
+        if wish == Wish::Live {
+            fleets.inputs.synced(&needs).await?;
+        }
         let apps = fleets.apps.objects.state();
         let apps = apps.iter().filter_map(|guarded| guarded.0.as_ref().ok());
         Ok(World {
             cluster: fleets.cluster.clone(),
             watched: fleets.cluster.views(&namespace, apps),
-            read,
+            read: fleets.inputs.read(&needs, &namespace),
             clock: fleets.clock,
         })
     }

@@ -110,6 +110,14 @@ impl Admission {
         })
     }
 
+    /// As [`Admission::judge`], each objection as field and message.
+    pub fn objections(&self, object: &Value) -> Vec<(String, String)> {
+        let found = self.judge(object).into_iter();
+        found
+            .map(|objection| (objection.field.to_string(), objection.message))
+            .collect()
+    }
+
     /// Everything that is wrong with `object`, whose `kind` must be one of ours.
     pub fn judge(&self, object: &Value) -> Vec<Objection> {
         let mut found = Vec::new();

@@ -13,6 +13,7 @@ mod export;
 mod failing;
 mod fields;
 mod flux_artifact;
+mod generators;
 mod in_process;
 mod killed_operator;
 mod lost_answers;

@@ -106,7 +106,9 @@ impl FleetInputs {
             .workspaces
             .iter()
             .filter_map(|w| w.0.as_ref().ok());
+        // In order, so that the same inputs are equal.
         inputs.workspaces = decoded.map(workspace).collect();
+        inputs.workspaces.sort_by(|a, b| a.name.cmp(&b.name));
         if needs.workspaces {
             unreadable = admitting.unreadable;
             unreadable.sort();
@@ -117,6 +119,7 @@ impl FleetInputs {
                 .iter()
                 .map(|map| config_map(map, &needs.config_map_keys));
             inputs.config_maps = maps.collect();
+            inputs.config_maps.sort_by(|a, b| a.name.cmp(&b.name));
         }
         Read { inputs, unreadable }
     }

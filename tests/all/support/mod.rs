@@ -424,7 +424,9 @@ pub struct Objects {
 impl Objects {
     fn api(&self, kind: &str) -> Api<DynamicObject> {
         let resource = match kind {
-            "Secret" | "Namespace" => ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind)),
+            "Secret" | "ConfigMap" | "Namespace" => {
+                ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
+            }
             "AppOfApps" => ApiResource::from_gvk_with_plural(
                 &GroupVersionKind::gvk("appofapps.dev", "v1alpha1", kind),
                 "appofapps",

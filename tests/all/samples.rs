@@ -104,6 +104,7 @@ fn each_sample_generates_what_its_golden_file_says() {
         let path = golden().join(format!("{name}.yaml"));
         let rendered = rendered(&name, &sample);
         if update {
+            fs::create_dir_all(golden()).unwrap();
             fs::write(&path, &rendered).unwrap();
         }
         let expected = fs::read_to_string(&path).unwrap_or_else(|error| {

@@ -21,6 +21,7 @@ mod modes;
 mod offline_verdicts;
 mod one_app;
 mod outages;
+mod samples;
 mod secrets;
 mod sources;
 mod strangers;

@@ -74,7 +74,7 @@ async fn few_children_go_by_themselves_and_many_wait_for_a_word() {
     confirm(&scene).await;
     settled(&scene, 5).await;
     // An empty result, too, asks first.
-    scene.put(FLEET, "fleet", json!({"apps": []})).await;
+    scene.put(FLEET, "fleet", fleet(0..0)).await;
     scene
         .wait(FLEET, "fleet", "Suspended", "True/PruneWaiting")
         .await;
@@ -95,10 +95,10 @@ async fn a_parent_that_orphans_leaves_children_that_outlive_it_however_it_is_del
         spec["syncPolicy"] = json!({"onDeletion": "Orphan"});
         scene.put(FLEET, "fleet", spec).await;
         settled(&scene, 3).await;
-        scene.delete_as(FLEET, "fleet", params).await;
+        scene.delete_as(FLEET, "fleet", params.clone()).await;
         scene.gone(FLEET, "fleet").await;
         scene.more_lists(2).await;
-        assert_eq!(names(&scene).await.len(), 3);
+        assert_eq!(names(&scene).await.len(), 3, "{params:?}");
         for app in scene.list(APP).await {
             assert!(app["metadata"]["ownerReferences"].is_null(), "{app:#}");
         }
@@ -114,7 +114,7 @@ async fn the_last_wave_goes_first_where_the_order_is_reversed() {
         return;
     };
     let app = |name: &str, wave: u32| json!({"name": name, "wave": wave, "spec": stopped_app()});
-    let apps = json!([app("a", 0), app("b", 1), app("c", 2)]);
+    let apps = json!([app("app-a", 0), app("app-b", 1), app("app-c", 2)]);
     let spec = json!({"apps": apps, "strategy": {"deletionOrder": "Reverse"}});
     scene.put(FLEET, "fleet", spec).await;
     settled(&scene, 3).await;
@@ -127,7 +127,7 @@ async fn the_last_wave_goes_first_where_the_order_is_reversed() {
         .filter(|call| call["method"] == "DELETE" && call["status"] == 200)
         .filter_map(|call| Some(call["path"].as_str()?.rsplit('/').next()?.to_owned()))
         .collect();
-    assert_eq!(deleted, ["c", "b", "a"]);
+    assert_eq!(deleted, ["app-c", "app-b", "app-a"]);
     scene.end().await;
 }
 

@@ -79,7 +79,10 @@ impl World {
         let judge = |object: &Value| {
             let objections = self.admission.judge(object).into_iter();
             objections
-                .map(|objection| (objection.field.to_string(), objection.message))
+                .map(|objection| match objection.field.to_string() {
+                    whole if whole.is_empty() => ("object".to_owned(), objection.message),
+                    field => (field, objection.message),
+                })
                 .collect()
         };
         let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);

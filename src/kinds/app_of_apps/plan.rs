@@ -20,7 +20,7 @@ pub const NAMED: usize = 5;
 
 /// The first few of `all`, and how many more there are.
 pub fn some<T: ToString>(all: impl Iterator<Item = T>, between: &str) -> String {
-    let all: Vec<String> = all.map(|one| cut(&one.to_string(), 256)).collect();
+    let all: Vec<String> = all.map(|one| cut(&one.to_string(), 480)).collect();
     let more = all.len().saturating_sub(NAMED);
     let shown = all[..all.len() - more].join(between);
     match more {

@@ -141,9 +141,14 @@ async fn of_two_parents_that_want_one_child_the_second_is_refused_by_name() {
     scene.put(FLEET, "fleet", one.clone()).await;
     settled(&scene, 1).await;
     scene.put(FLEET, "other", one).await;
-    scene.wait(FLEET, "other", "Ready", "False/ForeignChild").await;
+    scene
+        .wait(FLEET, "other", "Ready", "False/ForeignChild")
+        .await;
     let message = scene.message(FLEET, "other", "Stalled").await;
-    assert!(message.contains("sales: exists and belongs to AppOfApps fleet"), "{message}");
+    assert!(
+        message.contains("sales: exists and belongs to AppOfApps fleet"),
+        "{message}"
+    );
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
     scene.end().await;
 }
@@ -157,13 +162,20 @@ async fn a_child_made_by_hand_is_left_alone_until_it_is_handed_over_and_can_leav
     scene.put(APP, "app-0", stopped_app()).await;
     scene.wait(APP, "app-0", "Ready", "True/Stopped").await;
     scene.put(FLEET, "fleet", fleet(0..2)).await;
-    scene.wait(FLEET, "fleet", "Ready", "False/ForeignChild").await;
+    scene
+        .wait(FLEET, "fleet", "Ready", "False/ForeignChild")
+        .await;
     let by_hand = scene.get(APP, "app-0").await;
     assert!(by_hand["metadata"]["ownerReferences"].is_null());
-    assert_eq!(names(&scene).await.len(), 2, "one name in the way stops no other");
+    assert_eq!(
+        names(&scene).await.len(),
+        2,
+        "one name in the way stops no other"
+    );
     let label = json!({"metadata": {"labels": {"appofapps.dev/parent": "fleet"}}});
     scene.merge(APP, "app-0", label).await;
-    let poked = json!({"metadata": {"annotations": {"appofapps.dev/reconcile-requested-at": "now"}}});
+    let poked =
+        json!({"metadata": {"annotations": {"appofapps.dev/reconcile-requested-at": "now"}}});
     scene.merge(FLEET, "fleet", poked).await;
     settled(&scene, 2).await;
     let taken = scene.get(APP, "app-0").await;
@@ -201,7 +213,9 @@ async fn a_hand_edit_is_put_right_and_what_others_add_stays_and_a_dropped_field_
         "spec": {"description": "edited", "management": {"adopt": "IfUnowned"}},
     });
     scene.merge(APP, "app-0", edit).await;
-    scene.event(FLEET, "fleet", "Warning/ChildrenRepaired").await;
+    scene
+        .event(FLEET, "fleet", "Warning/ChildrenRepaired")
+        .await;
     let app = scene.get(APP, "app-0").await;
     assert_eq!(app["spec"]["description"], "same");
     assert_eq!(app["spec"]["management"]["adopt"], "IfUnowned");
@@ -246,7 +260,9 @@ async fn a_renamed_child_comes_before_the_old_one_goes_and_two_names_for_one_app
     scene.put(FLEET, "fleet", fleet("new", None)).await;
     scene.gone(APP, "old").await;
     settled(&scene, 2).await;
-    scene.put(FLEET, "fleet", fleet("newest", Some("new"))).await;
+    scene
+        .put(FLEET, "fleet", fleet("newest", Some("new")))
+        .await;
     scene
         .wait(FLEET, "fleet", "Ready", "False/RenameBlocked")
         .await;
@@ -287,7 +303,9 @@ async fn one_changed_element_is_one_write_to_one_child() {
     assert_eq!(count("databricksapps", ""), 1, "{writes:#?}");
     assert!(count("appofapps", "status") <= 3, "{writes:#?}");
     assert_eq!(count("appofapps", ""), 0);
-    let others = writes.iter().filter(|w| w.resource == "databricksapps" && w.name != "app-7");
+    let others = writes
+        .iter()
+        .filter(|w| w.resource == "databricksapps" && w.name != "app-7");
     assert_eq!(others.count(), 0);
     scene.end().await;
 }

@@ -61,7 +61,10 @@ async fn of_three_waves_a_failure_in_the_second_keeps_the_third_from_being_writt
         .wait(FLEET, "fleet", "Ready", "False/RolloutHalted")
         .await;
     let message = scene.message(FLEET, "fleet", "Stalled").await;
-    assert!(message.contains("wave 1 waits for w1-2: PrincipalNotFound"), "{message}");
+    assert!(
+        message.contains("wave 1 waits for w1-2: PrincipalNotFound"),
+        "{message}"
+    );
     let status = scene.get(FLEET, "fleet").await["status"].clone();
     assert_eq!(status["rollout"]["wave"], 1);
     assert_eq!(status["summary"]["created"], 8, "{status:#}");
@@ -125,9 +128,14 @@ async fn a_failed_canary_is_rolled_back_and_no_other_app_is_written() {
     let Some(scene) = halted(test, "Rollback").await else {
         return;
     };
-    scene.wait(FLEET, "fleet", "Ready", "False/RolledBack").await;
+    scene
+        .wait(FLEET, "fleet", "Ready", "False/RolledBack")
+        .await;
     let message = scene.message(FLEET, "fleet", "Stalled").await;
-    assert!(message.contains("canary could not run revision"), "{message}");
+    assert!(
+        message.contains("canary could not run revision"),
+        "{message}"
+    );
     scene
         .event(FLEET, "fleet", "Warning/ChildrenRolledBack")
         .await;
@@ -143,19 +151,24 @@ async fn a_failed_canary_is_rolled_back_and_no_other_app_is_written() {
     scene.operator.kill();
     scene.operator.start_again().await.unwrap();
     scene.more_lists(3).await;
-    scene.wait(FLEET, "fleet", "Ready", "False/RolledBack").await;
+    scene
+        .wait(FLEET, "fleet", "Ready", "False/RolledBack")
+        .await;
     assert_eq!(scene.writes(false).await, before);
 
     // The same verdict also without its status.
     scene
         .merge_status(FLEET, "fleet", json!({"status": null}))
         .await;
-    scene.wait(FLEET, "fleet", "Ready", "False/RolledBack").await;
+    scene
+        .wait(FLEET, "fleet", "Ready", "False/RolledBack")
+        .await;
 
     // A revert has nothing to write to the child that was rolled back.
     let own = |scene: &Scene| {
         let writes = scene.audited_writes().into_iter();
-        let to_children = writes.filter(|e| e.resource == "databricksapps" && e.subresource.is_empty());
+        let to_children =
+            writes.filter(|e| e.resource == "databricksapps" && e.subresource.is_empty());
         to_children.filter(|e| e.name == "canary").count()
     };
     let children = own(&scene);
@@ -201,7 +214,11 @@ async fn an_aborted_rollout_gives_back_what_ran_before() {
     let digest = scene.get(FLEET, "fleet").await["status"]["rollout"]["digest"].clone();
     let annotations = json!({"appofapps.dev/abort-rollout": digest});
     scene
-        .merge(FLEET, "fleet", json!({"metadata": {"annotations": annotations}}))
+        .merge(
+            FLEET,
+            "fleet",
+            json!({"metadata": {"annotations": annotations}}),
+        )
         .await;
     scene
         .wait(FLEET, "fleet", "Ready", "False/RolloutAborted")
@@ -249,7 +266,11 @@ async fn killed_at_every_write_a_rollout_ends_the_same() {
             .filter_map(|a| a["metadata"]["name"].as_str())
             .collect();
         let order = ["a1", "b1", "b2", "c1"];
-        assert!(new.iter().all(|name| order[..n.max(if n == 2 { 3 } else { n })].contains(name)), "{new:?}");
+        assert!(
+            new.iter()
+                .all(|name| order[..n.max(if n == 2 { 3 } else { n })].contains(name)),
+            "{new:?}"
+        );
         scene.operator.start_again().await.unwrap();
     }
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
@@ -268,7 +289,8 @@ async fn a_paused_canary_holds_the_rollout_and_says_so() {
     };
     let fleet = |version: u32| {
         let app = |name: &str, step: &str| json!({"name": name, "labels": {"step": step}, "spec": stopped_app(version)});
-        let step = json!({"matchExpressions": [{"key": "step", "operator": "In", "values": ["a"]}]});
+        let step =
+            json!({"matchExpressions": [{"key": "step", "operator": "In", "values": ["a"]}]});
         json!({
             "apps": [app("a1", "a"), app("b1", "b")],
             "strategy": {"type": "RollingSync", "rollingSync": {"steps": [step], "soak": "10s"}},
@@ -276,7 +298,8 @@ async fn a_paused_canary_holds_the_rollout_and_says_so() {
     };
     scene.put(FLEET, "fleet", fleet(1)).await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
-    let paused = |value: Value| json!({"metadata": {"annotations": {"appofapps.dev/paused": value}}});
+    let paused =
+        |value: Value| json!({"metadata": {"annotations": {"appofapps.dev/paused": value}}});
     scene.merge(APP, "a1", paused(json!("true"))).await;
     scene.put(FLEET, "fleet", fleet(2)).await;
     scene

@@ -141,7 +141,7 @@ impl Read {
             generated.errors.push(ElementError {
                 element: "generators".into(),
                 field: "workspaces".into(),
-                reason: ErrorReason::Template,
+                reason: ErrorReason::InvalidInput,
                 message: format!(
                     "DatabricksWorkspace {name} cannot be decoded, so it is not known whether it is an element; apply the CRDs of this operator's version, and see its log"
                 ),

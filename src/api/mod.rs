@@ -50,6 +50,8 @@ pub mod annotation {
     ];
     /// Written on a child: sha256 of its rendered metadata and spec.
     pub const REVISION: &str = "appofapps.dev/revision";
+    /// Written on a child: its parent's uid, where an owner reference to the parent may be taken away.
+    pub const PARENT_UID: &str = "appofapps.dev/parent-uid";
     /// Written on a child whose parent deletes in reverse order: its step, wave and depth of dependencies, as `0.1.0`.
     pub const PLACE: &str = "appofapps.dev/place";
     /// Written on a child: when it got its revision, RFC 3339.

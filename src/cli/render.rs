@@ -118,6 +118,7 @@ pub fn render(parent: &AppOfApps) -> Rendered {
         name: parent.name_any(),
         namespace: parent.namespace().unwrap_or_default(),
         uid: parent.uid().unwrap_or_default(),
+        namespace_uid: None,
     };
     let generated = fleet::generate(&parent.spec, &GeneratorInputs::default(), &me, &|_| {
         Vec::new()

@@ -94,12 +94,16 @@ pub struct Sorted<'a> {
     pub detached: Vec<&'a str>,
 }
 
-/// Whether `parent_uid` controls the child.
+/// Whether `parent_uid` controls the child. Garbage collection takes the owner reference away when the parent is deleted in
+/// the foreground and the child has another owner.
 pub fn is_ours(child: &ChildView, parent_uid: &str) -> bool {
-    child
-        .owner
-        .as_ref()
-        .is_some_and(|owner| owner.controller && owner.uid == parent_uid)
+    match &child.owner {
+        Some(owner) => owner.controller && owner.uid == parent_uid,
+        None => child
+            .annotations
+            .get(annotation::PARENT_UID)
+            .is_some_and(|uid| uid == parent_uid),
+    }
 }
 
 /// Whether the child is to leave its parent.

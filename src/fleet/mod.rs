@@ -38,4 +38,7 @@ pub struct Parent {
     pub name: String,
     pub namespace: String,
     pub uid: String,
+    /// The namespace's uid, where garbage collection must leave the deletion of children to the operator: an object that also
+    /// belongs to something that stays is not collected with its parent, however that is deleted
+    pub namespace_uid: Option<String>,
 }

@@ -79,6 +79,7 @@ impl Record {
             parent.name,
             parent.namespace,
             parent.uid,
+            parent.namespace_uid,
             self.annotations()
         ]))
     }
@@ -121,8 +122,7 @@ pub fn recorded(like: &Arc<Child>, record: &Record) -> Option<Arc<Child>> {
 }
 
 /// The whole body of the server-side apply that makes the child as asked. Only what the template lists is set, and the
-/// owner reference doesn't block the owner's deletion: foreground deletion would otherwise delete the children before
-/// their parent orders it.
+/// owner reference doesn't block the owner's deletion, which would wait for nothing but what the finalizer waits for.
 ///
 /// `live`: the child that exists, if one does; values at ignored pointers are taken from it.
 pub fn payload(child: &Child, record: &Record, parent: &Parent, live: Option<&ChildView>) -> Value {
@@ -135,6 +135,22 @@ pub fn payload(child: &Child, record: &Record, parent: &Parent, live: Option<&Ch
         annotation::APPLIED_DIGEST.to_owned(),
         record.applied_digest(parent),
     );
+    let mut owners = vec![json!({
+        "apiVersion": API_VERSION,
+        "kind": "AppOfApps",
+        "name": parent.name,
+        "uid": parent.uid,
+        "controller": true,
+    })];
+    if let Some(uid) = &parent.namespace_uid {
+        owners.push(json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "name": parent.namespace,
+            "uid": uid,
+        }));
+        annotations.insert(annotation::PARENT_UID.to_owned(), parent.uid.clone());
+    }
     let mut body = json!({
         "apiVersion": API_VERSION,
         "kind": child.kind,
@@ -143,13 +159,7 @@ pub fn payload(child: &Child, record: &Record, parent: &Parent, live: Option<&Ch
             "namespace": parent.namespace,
             "labels": labels,
             "annotations": annotations,
-            "ownerReferences": [{
-                "apiVersion": API_VERSION,
-                "kind": "AppOfApps",
-                "name": parent.name,
-                "uid": parent.uid,
-                "controller": true,
-            }],
+            "ownerReferences": owners,
         },
         "spec": child.spec,
     });
@@ -194,7 +204,10 @@ pub fn is_edited(view: &ChildView, child: &Child, record: &Record, parent: &Pare
         .owner
         .as_ref()
         .is_some_and(|o| o.controller && o.uid == parent.uid);
+    let noted = parent.namespace_uid.is_none()
+        || view.annotations.get(annotation::PARENT_UID) == Some(&parent.uid);
     !owned
+        || !noted
         || view.labels.get(label::PARENT) != Some(&parent.name)
         || !record.annotations().iter().all(|(k, v)| kept(k, v))
         || !child

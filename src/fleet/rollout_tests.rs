@@ -511,9 +511,8 @@ proptest! {
             prop_assert!(after.prune.verdict != Verdict::Allowed || after.prune.candidates.is_empty() || rollout.complete);
         }
         // Left alone with children that behave, and with nothing rejected or aborted, every fleet arrives.
-        model.pass_time(1);
-        model.requests = Requests { resume: Some(model.at), abort: None };
         for _ in 0..30 {
+            model.requests = Requests { resume: Some(model.at), abort: None };
             model.pass();
             model.all(Fate::Ready);
             model.pass_time(600);

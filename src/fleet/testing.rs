@@ -20,6 +20,7 @@ pub fn parent() -> Parent {
         name: "fleet".to_owned(),
         namespace: "default".to_owned(),
         uid: "parent-uid".to_owned(),
+        namespace_uid: None,
     }
 }
 

@@ -18,7 +18,7 @@ use self::views::{Child, Views};
 use crate::api::names::ObjectName;
 use crate::api::row::{ChildView, Owner};
 use crate::api::status::Reason;
-use crate::api::{FIELD_MANAGER, GROUP, VERSION, label};
+use crate::api::{FIELD_MANAGER, GROUP, VERSION, annotation, label};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW};
 use crate::engine::store::{newer, words};
@@ -199,6 +199,7 @@ impl Cluster {
             "uid": uid,
             "ownerReferences": null,
             "labels": {label::PARENT: null},
+            "annotations": {annotation::PARENT_UID: null},
         }});
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
@@ -295,9 +296,13 @@ fn transient(doing: &str, error: &kube::Error) -> Trouble {
 /// A child of any kind.
 fn view(meta: &ObjectMeta, spec: Value, status: &Value) -> ChildView {
     let digest = |key: &str| Some(status["deployment"][key].as_str()?.to_owned());
+    // A namespace as the other owner only keeps garbage collection away.
     let references = meta.owner_references.iter().flatten();
-    let controller = references.clone().find(|o| o.controller == Some(true));
-    let owner = controller.or_else(|| meta.owner_references.iter().flatten().next());
+    let mut references = references.filter(|owner| owner.kind != "Namespace");
+    let controller = references
+        .clone()
+        .find(|owner| owner.controller == Some(true));
+    let owner = controller.or_else(|| references.next());
     ChildView {
         name: meta.name.clone().unwrap_or_default(),
         namespace: meta.namespace.clone().unwrap_or_default(),

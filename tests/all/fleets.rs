@@ -86,13 +86,21 @@ async fn few_children_go_by_themselves_and_many_wait_for_a_word() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_that_orphans_leaves_children_that_outlive_it_however_it_is_deleted() {
-    for params in [DeleteParams::background(), DeleteParams::foreground()] {
+    let cascade_orphan = DeleteParams {
+        propagation_policy: Some(kube::api::PropagationPolicy::Orphan),
+        ..DeleteParams::default()
+    };
+    for (policy, params) in [
+        ("Orphan", DeleteParams::background()),
+        ("Orphan", DeleteParams::foreground()),
+        ("Delete", cascade_orphan),
+    ] {
         let test = "a_parent_that_orphans_leaves_children_that_outlive_it_however_it_is_deleted";
         let Some(scene) = Scene::start(test).await else {
             return;
         };
         let mut spec = fleet(0..3);
-        spec["syncPolicy"] = json!({"onDeletion": "Orphan"});
+        spec["syncPolicy"] = json!({"onDeletion": policy});
         scene.put(FLEET, "fleet", spec).await;
         settled(&scene, 3).await;
         scene.delete_as(FLEET, "fleet", params.clone()).await;
@@ -109,6 +117,12 @@ async fn a_parent_that_orphans_leaves_children_that_outlive_it_however_it_is_del
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_wave_goes_first_where_the_order_is_reversed() {
+    for params in [DeleteParams::background(), DeleteParams::foreground()] {
+        reversed(params).await;
+    }
+}
+
+async fn reversed(params: DeleteParams) {
     let test = "the_last_wave_goes_first_where_the_order_is_reversed";
     let Some(scene) = Scene::start(test).await else {
         return;
@@ -118,7 +132,7 @@ async fn the_last_wave_goes_first_where_the_order_is_reversed() {
     let spec = json!({"apps": apps, "strategy": {"deletionOrder": "Reverse"}});
     scene.put(FLEET, "fleet", spec).await;
     settled(&scene, 3).await;
-    scene.delete(FLEET, "fleet").await;
+    scene.delete_as(FLEET, "fleet", params).await;
     scene.gone(FLEET, "fleet").await;
     let deleted: Vec<String> = scene
         .recent()

@@ -15,6 +15,7 @@ fn parent() -> Parent {
         name: "fleet".to_owned(),
         namespace: "apps".to_owned(),
         uid: "u".to_owned(),
+        namespace_uid: None,
     }
 }
 

@@ -82,6 +82,11 @@ impl Needs {
 }
 
 impl FleetInputs {
+    /// The uid of a namespace that is known.
+    pub fn namespace_uid(&self, namespace: &str) -> Option<String> {
+        self.hub.namespace_uid(namespace)
+    }
+
     /// Ends when everything that `needs` names has been listed once.
     pub async fn synced(&self, needs: &Needs) -> Result<(), Trouble> {
         if needs.workspaces {

@@ -20,7 +20,8 @@ use super::app::spec::DatabricksApp;
 use crate::admission::Admission;
 use crate::api::annotation;
 use crate::api::app_of_apps::{
-    AppOfApps, AppOfAppsSpec, AppOfAppsStatus, FleetMemory, FleetMode, FleetStatus,
+    AppOfApps, AppOfAppsSpec, AppOfAppsStatus, DeletionOrder, FleetMemory, FleetMode, FleetStatus,
+    OnDeletion,
 };
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
@@ -65,6 +66,7 @@ impl Fleets {
 
 /// The cluster, and the children of the namespace as the watch holds them.
 pub struct World {
+    parent: Parent,
     cluster: Arc<Cluster>,
     watched: Vec<Arc<ChildView>>,
     read: Read,
@@ -93,16 +95,22 @@ impl World {
 /// The namespace's children, and what follows from them and the spec.
 #[derive(Clone, Debug)]
 pub struct Observed {
+    parent: Parent,
     existing: Vec<Arc<ChildView>>,
     survey: Survey,
 }
 
-/// The parent as its children know it.
-pub fn parent_of(object: &AppOfApps) -> Parent {
+/// The parent as its children know it; `namespace_uid`: that of its namespace.
+pub fn parent_of(object: &AppOfApps, namespace_uid: Option<String>) -> Parent {
+    let spec = &object.spec;
+    // Children that are to stay, or to go in an order, must not be collected all at once with their parent.
+    let guarded = spec.on_deletion() == OnDeletion::Orphan
+        || spec.strategy().deletion_order() == DeletionOrder::Reverse;
     Parent {
         name: object.name_any(),
         namespace: object.namespace().unwrap_or_default(),
         uid: object.uid().unwrap_or_default(),
+        namespace_uid: namespace_uid.filter(|_| guarded),
     }
 }
 
@@ -158,13 +166,16 @@ impl Managed for AppOfApps {
         let namespace = self.namespace().unwrap_or_default();
         // Of a cache that is not complete yet, children would be made that exist, and others left behind.
         inputs::listed(&fleets.apps.synced, "databricksapps.appofapps.dev").await?;
+        inputs::listed(&fleets.inputs.namespaces, "namespaces").await?;
         let needs = Needs::of(self);
         if wish == Wish::Live {
             fleets.inputs.synced(&needs).await?;
         }
         let apps = fleets.apps.objects.state();
         let apps = apps.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+        let namespace_uid = fleets.inputs.namespace_uid(&namespace);
         Ok(World {
+            parent: parent_of(self, namespace_uid),
             cluster: fleets.cluster.clone(),
             watched: fleets.cluster.views(&namespace, apps),
             read: fleets.inputs.read(&needs, &namespace),
@@ -181,7 +192,7 @@ impl Managed for AppOfApps {
         _: Wish,
         _: bool,
     ) -> Result<Observed, Trouble> {
-        let parent = parent_of(self);
+        let parent = world.parent.clone();
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
@@ -206,13 +217,17 @@ impl Managed for AppOfApps {
                 },
             },
         );
-        Ok(Observed { existing, survey })
+        Ok(Observed {
+            parent,
+            existing,
+            survey,
+        })
     }
 
     fn plan(&self, inputs: &Inputs<'_, Self>) -> Plan<Step> {
         match inputs.wish {
             Wish::Deleting => plan::teardown(self, inputs.seen),
-            Wish::Live => plan::live(self, inputs.seen),
+            Wish::Live => plan::live(inputs.seen),
         }
     }
 
@@ -266,7 +281,7 @@ impl Managed for AppOfApps {
             )
         });
         Report {
-            verdict: report::verdict(self, outcome),
+            verdict: report::verdict(outcome),
             aspects,
             memory,
             details,

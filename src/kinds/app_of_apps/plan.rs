@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::Observed;
 use super::step::Step;
-use super::{Observed, parent_of};
 use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
 use crate::api::row::ChildView;
 use crate::api::status::{Reason, cut};
@@ -29,10 +29,10 @@ pub fn some<T: ToString>(all: impl Iterator<Item = T>, between: &str) -> String 
     }
 }
 
-pub fn live(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
+pub fn live(seen: &Observed) -> Plan<Step> {
     let survey = &seen.survey;
     let mut plan = Plan {
-        steps: steps(parent, seen),
+        steps: steps(seen),
         wake_at: survey.rollout.wake_at,
         ..Plan::default()
     };
@@ -63,9 +63,9 @@ pub fn is_moving(survey: &Survey) -> bool {
         || survey.rollout.moving > waits
 }
 
-fn steps(parent: &AppOfApps, seen: &Observed) -> Vec<Step> {
+fn steps(seen: &Observed) -> Vec<Step> {
     let survey = &seen.survey;
-    let me = parent_of(parent);
+    let me = &seen.parent;
     let detach = survey.detach.iter().map(|gone| Step::Detach {
         name: gone.name.clone(),
         uid: gone.uid.clone(),
@@ -74,7 +74,7 @@ fn steps(parent: &AppOfApps, seen: &Observed) -> Vec<Step> {
         why: write.why,
         name: write.child.name.clone(),
         revision: write.child.revision.clone(),
-        payload: write.payload(&me, &seen.existing),
+        payload: write.payload(me, &seen.existing),
     });
     // What is new comes before what is old goes.
     let creates = survey.writes.iter().any(|write| write.why == Why::Create);
@@ -150,7 +150,10 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
             false => Step::Orphan { name, uid },
         }
     };
-    let stays = |view: &ChildView| parent.spec.on_deletion() == OnDeletion::Orphan || leaving(view);
+    // `kubectl delete --cascade=orphan` leaves this finalizer.
+    let orphan = parent.finalizers().iter().any(|f| f == "orphan")
+        || parent.spec.on_deletion() == OnDeletion::Orphan;
+    let stays = |view: &ChildView| orphan || leaving(view);
     let go: Vec<Step> = ours
         .iter()
         .filter(|view| stays(view))

@@ -1,7 +1,7 @@
 //! What a parent says of its children. Pure.
 use super::plan::{NAMED, is_moving, some};
 use super::step::Step;
-use super::{Observed, parent_of, plan};
+use super::{Observed, plan};
 use crate::api::annotation;
 use crate::api::app_of_apps::{AppOfApps, FleetMode, FleetStatus, RolloutStatus};
 use crate::api::status::{ConditionType, Fact, Reason, cut};
@@ -153,7 +153,7 @@ pub fn notes(outcome: &Pass<'_>) -> Vec<Note> {
     notes
 }
 
-pub fn verdict(parent: &AppOfApps, outcome: &Pass<'_>) -> Verdict {
+pub fn verdict(outcome: &Pass<'_>) -> Verdict {
     if let Some(trouble) = outcome.trouble {
         return Verdict::failed(trouble.fate, trouble.reason, &trouble.message);
     }
@@ -168,19 +168,19 @@ pub fn verdict(parent: &AppOfApps, outcome: &Pass<'_>) -> Verdict {
         };
     }
     if outcome.read_only {
-        return planned(parent, seen);
+        return planned(seen);
     }
-    settled_or_moving(&parent_of(parent), &seen.survey, outcome.plan)
+    settled_or_moving(&seen.parent, &seen.survey, outcome.plan)
 }
 
-fn planned(parent: &AppOfApps, seen: &Observed) -> Verdict {
+fn planned(seen: &Observed) -> Verdict {
     let preview = fleet::preview(&seen.survey);
     let (create, change, delete) = (
         preview.create.len(),
         preview.change.len(),
         preview.delete.len(),
     );
-    if let Some(refusal) = plan::live(parent, seen).refusals.first() {
+    if let Some(refusal) = plan::live(seen).refusals.first() {
         return Verdict::Stalled {
             reason: refusal.reason,
             message: refusal.message.clone(),

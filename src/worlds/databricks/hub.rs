@@ -145,6 +145,11 @@ impl Hub {
         })
     }
 
+    /// The uid of a namespace that is known.
+    pub fn namespace_uid(&self, namespace: &str) -> Option<String> {
+        self.namespaces.get(&ObjectRef::new(namespace))?.uid()
+    }
+
     /// Whether the Workspace exists and admits objects of that namespace; what it does not admit has no say.
     pub fn admitted(&self, name: &ObjectName, namespace: &str) -> bool {
         find(&self.workspaces, name)

@@ -126,7 +126,8 @@ pub async fn run<K: Managed>(
             predicates::generation
                 .combine(predicates::labels)
                 .combine(predicates::annotations)
-                .combine(predicates::finalizers),
+                .combine(predicates::finalizers)
+                .combine(unseen::<K>),
             Default::default(),
         );
     let wakes = futures::stream::unfold(queue, async |mut queue| {
@@ -151,6 +152,12 @@ pub async fn run<K: Managed>(
         error!(kind = K::KIND, "the controller ended by itself; stopping");
         shutdown.cancel();
     }
+}
+
+/// Changes when somebody takes the status away.
+fn unseen<K: Managed>(guarded: &DeserializeGuard<K>) -> Option<u64> {
+    let status = guarded.0.as_ref().ok()?.status()?;
+    Some(u64::from(status.observed_generation < 0))
 }
 
 async fn pass<K: Managed>(

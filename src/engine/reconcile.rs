@@ -381,7 +381,7 @@ impl<K: Managed> Reconciler<K> {
         let held_back = left.filter(|_| {
             status != known.status && status.observed_generation == known.status.observed_generation
         });
-        if status != known.status && held_back.is_none() {
+        if (status != known.status || lost(object, known)) && held_back.is_none() {
             notes.extend(transitions(&known.status.conditions, &status.conditions));
             known.status = status;
             self.write(object, known).await?;
@@ -545,6 +545,17 @@ pub fn name_of<K: kube::Resource>(object: &K) -> ObjectName {
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )
+}
+
+/// Whether somebody took away the status that we know.
+fn lost<K: Managed>(object: &K, known: &Known<K>) -> bool {
+    let there = object
+        .status()
+        .is_some_and(|status| status.observed_generation >= 0);
+    let version = object.resource_version();
+    !there
+        && known.status.observed_generation >= 0
+        && !newer(known.version.as_deref(), version.as_deref())
 }
 
 fn unseen<M: Default, D: Default>() -> Status<M, D> {

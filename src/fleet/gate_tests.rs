@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use crate::fleet::testing::{Fate, Model, apps, spec};
 
 use super::*;

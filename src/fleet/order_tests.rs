@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use serde_json::json;
 
 use super::*;

@@ -1,11 +1,15 @@
 //! How far a wish has come, and what may be released next: made anew at every pass from the wish, what the children carry,
 //! and how they are. Nothing here remembers.
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+mod halt;
+mod prerequisites;
+
+pub use self::halt::Halt;
+use self::prerequisites::{Missing, Prerequisites};
 use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::Child;
 use super::generate::Generated;
@@ -74,13 +78,6 @@ pub enum Decision {
     Keep,
     /// Gets its last good content back
     RollBack,
-}
-
-/// Why nothing more is released.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Halt {
-    pub reason: Reason,
-    pub message: String,
 }
 
 /// How far a wish has come.
@@ -185,7 +182,7 @@ pub fn rollout(scene: &Scene<'_>) -> Rollout {
         if members.iter().all(|(name, _)| standing(name).passed()) {
             let later = steps[n + 1..].iter().flat_map(|s| s.iter());
             let more = later.clone().any(|(name, _)| !standing(name).passed());
-            if more && let Some(halt) = not_exercised(scene, &standings, members, step) {
+            if more && let Some(halt) = halt::not_exercised(scene, &standings, members, step) {
                 (out.step, out.complete, out.halt) = (step, false, Some(halt));
                 break;
             }
@@ -255,15 +252,9 @@ fn advance(
         .collect();
     let aborted = scene.requests.abort.as_ref() == Some(&out.digest);
     if aborted {
-        out.halt = Some(Halt {
-            reason: Reason::RolloutAborted,
-            message: format!(
-                "the annotation abort-rollout quotes this rollout, {}; change the spec, or remove the annotation and set resume-rollout to the present time to try once more",
-                short(&out.digest)
-            ),
-        });
+        out.halt = Some(Halt::aborted(&out.digest));
     } else if scene.rules.rolling && !failures.is_empty() {
-        out.halt = Some(halt(scene, &failures));
+        out.halt = Some(halt::failed(scene, &failures));
     }
     let taken = open
         .iter()
@@ -331,7 +322,7 @@ fn advance(
     // Nothing moves and nobody holds anything: without a failure in its way this would be silence.
     if out.halt.is_none() && out.moving == 0 && out.held == 0 {
         let (name, why) = match (failures.first(), out.waiting.first()) {
-            (Some((name, standing)), _) => ((*name).to_owned(), words(standing)),
+            (Some((name, standing)), _) => ((*name).to_owned(), halt::words(standing)),
             (None, Some(waiting)) => waiting.clone(),
             (None, None) => return,
         };
@@ -347,14 +338,6 @@ fn advance(
     }
 }
 
-fn words(standing: &Standing) -> String {
-    match standing {
-        Standing::At(Gate::Failed { why, .. }) | Standing::Barred(why) => why.clone(),
-        Standing::Rejected => "rolled back".into(),
-        Standing::At(_) | Standing::Behind => String::new(),
-    }
-}
-
 /// How many children of the step may be on their way at a time.
 fn limit(scene: &Scene<'_>, step: usize, members: usize) -> usize {
     let text = scene.rules.max_update.get(step).and_then(|m| m.as_deref());
@@ -364,171 +347,6 @@ fn limit(scene: &Scene<'_>, step: usize, members: usize) -> usize {
             (members.saturating_mul(share.min(100)) / 100).max(1)
         }
         None => text.and_then(|t| t.parse().ok()).unwrap_or(1).max(1),
-    }
-}
-
-fn halt(scene: &Scene<'_>, failures: &[(&str, &Standing)]) -> Halt {
-    let rejected = failures.iter().find(|(_, s)| **s == Standing::Rejected);
-    if let Some((name, _)) = rejected {
-        let wanted = scene.generated.children.get(*name);
-        let wanted = wanted.map_or("", |child| child.revision.as_str());
-        let running = scene
-            .ours
-            .get(name)
-            .and_then(|(_, r)| r.revision.as_deref());
-        return Halt {
-            reason: Reason::RolledBack,
-            message: format!(
-                "{name} could not run revision {} and has {} again; change the spec, or set the annotation resume-rollout to the present time to try once more",
-                short(wanted),
-                short(running.unwrap_or_default())
-            ),
-        };
-    }
-    let (name, standing) = failures[0];
-    let more = match failures.len() {
-        1 => String::new(),
-        n => format!("; and {} more failed", n - 1),
-    };
-    Halt {
-        reason: Reason::RolloutHalted,
-        message: format!(
-            "{name} failed: {}{more}; nothing more is released until it recovers or the spec changes",
-            words(standing)
-        ),
-    }
-}
-
-/// A step of nothing but stopped children proves nothing, unless everything is stopped.
-fn not_exercised(
-    scene: &Scene<'_>,
-    standings: &BTreeMap<String, Standing>,
-    members: &[(&str, Place)],
-    step: usize,
-) -> Option<Halt> {
-    let idle = |name: &str| {
-        matches!(
-            standings.get(name),
-            Some(Standing::At(Gate::Passed { exercised: false }))
-        )
-    };
-    if !scene.rules.rolling || !members.iter().all(|(name, _)| idle(name)) {
-        return None;
-    }
-    // As a DatabricksApp reads them: without a state, one without a source is not started.
-    let rests = |child: &Arc<Child>| match child.spec["lifecycle"]["state"].as_str() {
-        Some(state) => state == "Stopped",
-        None => child.spec["source"].is_null(),
-    };
-    if scene.generated.children.values().all(rests) {
-        return None;
-    }
-    let set_at = members
-        .iter()
-        .filter_map(|(name, _)| scene.ours.get(name)?.1.set_at)
-        .max();
-    if scene.resume().is_some() && scene.resume() > set_at {
-        return None;
-    }
-    Some(Halt {
-        reason: Reason::NotExercised,
-        message: format!(
-            "all children of step {} are stopped, so it proves nothing; start one of them, or set the annotation resume-rollout to the present time to go on",
-            step + 1
-        ),
-    })
-}
-
-/// Why a child may not be released yet.
-enum Missing {
-    /// It may be, later
-    Waits(String),
-    /// What it waits for comes after it
-    Never(String),
-}
-
-/// How far a child that has not passed its gate is from being in order with what it has.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Distance {
-    Ready,
-    NotReady,
-    Absent,
-}
-
-/// What has to be in order before a child is released.
-struct Prerequisites<'a> {
-    scene: &'a Scene<'a>,
-    standings: &'a BTreeMap<String, Standing>,
-    /// For each wave and step, the child that is farthest from being in order
-    open: BTreeMap<(u32, usize), (Distance, &'a str)>,
-}
-
-impl<'a> Prerequisites<'a> {
-    fn new(scene: &'a Scene<'a>, standings: &'a BTreeMap<String, Standing>) -> Self {
-        let mut open = BTreeMap::new();
-        for (name, place) in &scene.order.places {
-            if !standings.get(name).is_some_and(Standing::passed) {
-                let distance = match scene.ours.get(name.as_str()) {
-                    Some((view, _)) if view.is("Ready") && !view.deleting => Distance::Ready,
-                    Some(_) => Distance::NotReady,
-                    None => Distance::Absent,
-                };
-                let farthest = open.entry((place.wave, place.step));
-                let farthest = farthest.or_insert((distance, name.as_str()));
-                if distance > farthest.0 {
-                    *farthest = (distance, name.as_str());
-                }
-            }
-        }
-        Self {
-            scene,
-            standings,
-            open,
-        }
-    }
-
-    /// Whether the child may be released as far as others are concerned.
-    fn of(&self, name: &str, place: Place) -> Result<(), Missing> {
-        let lower = self.open.range(..(place.wave, 0));
-        for ((wave, step), (_, other)) in lower {
-            if *step <= place.step {
-                return Err(Missing::Waits(format!("waits for {other} of wave {wave}")));
-            }
-            self.at_its_own(other, place, *step, &format!("of wave {wave}"))?;
-        }
-        let child = self.scene.generated.children.get(name);
-        for other in child.iter().flat_map(|child| &child.depends_on) {
-            match self.scene.order.places.get(other) {
-                Some(theirs) if theirs.step <= place.step => {
-                    if !self.standings.get(other).is_some_and(Standing::passed) {
-                        return Err(Missing::Waits(format!("waits for {other}")));
-                    }
-                }
-                Some(theirs) => self.at_its_own(other, place, theirs.step, "by dependsOn")?,
-                None if self.scene.generated.kept.contains(other) => {
-                    self.at_its_own(other, place, place.step, "by dependsOn")?;
-                }
-                // It left its parent.
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// A child that comes later has to be in order with what it has.
-    fn at_its_own(&self, other: &str, place: Place, step: usize, how: &str) -> Result<(), Missing> {
-        match self.scene.ours.get(other) {
-            Some((view, _)) if view.is("Ready") && !view.deleting => Ok(()),
-            Some(_) => Err(Missing::Waits(format!("waits until {other} is Ready"))),
-            None if step > place.step => Err(Missing::Never(format!(
-                "of step {} waits for {other} {how}, which step {} only creates; give {other} a label of an earlier step",
-                place.step + 1,
-                step + 1
-            ))),
-            None => Err(Missing::Waits(format!(
-                "waits for {other}, whose element is in error"
-            ))),
-        }
     }
 }
 
@@ -589,11 +407,5 @@ fn wake(at: &mut Option<Timestamp>, due: Timestamp) {
     *at = Some(at.map_or(due, |at| at.min(due)));
 }
 
-/// Enough of a digest to tell it from others in a message.
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
-}
-
 #[cfg(test)]
-#[path = "rollout_tests.rs"]
-mod rollout_tests;
+mod tests;

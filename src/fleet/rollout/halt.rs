@@ -1,0 +1,116 @@
+//! Why nothing more is released, in words that tell the way out.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Scene, Standing};
+use crate::api::status::Reason;
+use crate::fleet::gate::Gate;
+use crate::fleet::generate::Child;
+use crate::fleet::order::Place;
+
+/// Why nothing more is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl Halt {
+    /// `abort-rollout` quotes the present rollout.
+    pub(super) fn aborted(digest: &str) -> Self {
+        Self {
+            reason: Reason::RolloutAborted,
+            message: format!(
+                "the annotation abort-rollout quotes this rollout, {}; change the spec, or remove the annotation and set resume-rollout to the present time to try once more",
+                short(digest)
+            ),
+        }
+    }
+}
+
+/// Children that failed, or were taken back.
+pub(super) fn failed(scene: &Scene<'_>, failures: &[(&str, &Standing)]) -> Halt {
+    let rejected = failures.iter().find(|(_, s)| **s == Standing::Rejected);
+    if let Some((name, _)) = rejected {
+        let wanted = scene.generated.children.get(*name);
+        let wanted = wanted.map_or("", |child| child.revision.as_str());
+        let running = scene
+            .ours
+            .get(name)
+            .and_then(|(_, r)| r.revision.as_deref());
+        return Halt {
+            reason: Reason::RolledBack,
+            message: format!(
+                "{name} could not run revision {} and has {} again; change the spec, or set the annotation resume-rollout to the present time to try once more",
+                short(wanted),
+                short(running.unwrap_or_default())
+            ),
+        };
+    }
+    let (name, standing) = failures[0];
+    let more = match failures.len() {
+        1 => String::new(),
+        n => format!("; and {} more failed", n - 1),
+    };
+    Halt {
+        reason: Reason::RolloutHalted,
+        message: format!(
+            "{name} failed: {}{more}; nothing more is released until it recovers or the spec changes",
+            words(standing)
+        ),
+    }
+}
+
+/// A step of nothing but stopped children proves nothing, unless everything is stopped.
+pub(super) fn not_exercised(
+    scene: &Scene<'_>,
+    standings: &BTreeMap<String, Standing>,
+    members: &[(&str, Place)],
+    step: usize,
+) -> Option<Halt> {
+    let idle = |name: &str| {
+        matches!(
+            standings.get(name),
+            Some(Standing::At(Gate::Passed { exercised: false }))
+        )
+    };
+    if !scene.rules.rolling || !members.iter().all(|(name, _)| idle(name)) {
+        return None;
+    }
+    // As a DatabricksApp reads them: without a state, one without a source is not started.
+    let rests = |child: &Arc<Child>| match child.spec["lifecycle"]["state"].as_str() {
+        Some(state) => state == "Stopped",
+        None => child.spec["source"].is_null(),
+    };
+    if scene.generated.children.values().all(rests) {
+        return None;
+    }
+    let set_at = members
+        .iter()
+        .filter_map(|(name, _)| scene.ours.get(name)?.1.set_at)
+        .max();
+    if scene.resume().is_some() && scene.resume() > set_at {
+        return None;
+    }
+    Some(Halt {
+        reason: Reason::NotExercised,
+        message: format!(
+            "all children of step {} are stopped, so it proves nothing; start one of them, or set the annotation resume-rollout to the present time to go on",
+            step + 1
+        ),
+    })
+}
+
+/// What a child says of its failure.
+pub(super) fn words(standing: &Standing) -> String {
+    match standing {
+        Standing::At(Gate::Failed { why, .. }) | Standing::Barred(why) => why.clone(),
+        Standing::Rejected => "rolled back".into(),
+        Standing::At(_) | Standing::Behind => String::new(),
+    }
+}
+
+/// Enough of a digest to tell it from others in a message.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

@@ -376,18 +376,34 @@ async fn a_resource_quota_and_an_invalid_spec_are_named_and_stop_no_other_child(
         .filter(|w| w.resource == "databricksapps" && w.code >= 400);
     assert_eq!(refused.count(), 0, "the API server was asked");
 
+    // Nobody counts here, so the test says what is counted.
+    let counted = |used: &str, hard: &str| {
+        let count = |n: &str| json!({"count/databricksapps.appofapps.dev": n});
+        json!({"spec": {"hard": count(hard)}, "status": {"hard": count(hard), "used": count(used)}})
+    };
     let quota = format!(
         "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: apps, namespace: {}}}\nspec: {{hard: {{count/databricksapps.appofapps.dev: \"2\"}}}}\n",
         scene.namespace
     );
     scene.apply(&quota).await;
     scene
-        .until("the quota is counted", async || {
-            let spec = fleet(0..3);
-            scene.put(FLEET, "fleet", spec).await;
-            let ready = scene.condition(FLEET, "fleet", "Ready").await;
-            (ready == "False/QuotaExceeded" || names(&scene).await.len() == 3).then_some(())
-        })
+        .merge_status("ResourceQuota", "apps", counted("2", "2"))
         .await;
+    scene.put(FLEET, "fleet", fleet(0..3)).await;
+    scene
+        .wait(FLEET, "fleet", "Stalled", "True/QuotaExceeded")
+        .await;
+    let message = scene.message(FLEET, "fleet", "Stalled").await;
+    assert!(
+        message.contains("app-1") && message.contains("exceeded quota: apps"),
+        "{message}"
+    );
+    scene
+        .merge("ResourceQuota", "apps", counted("2", "9"))
+        .await;
+    scene
+        .merge_status("ResourceQuota", "apps", counted("2", "9"))
+        .await;
+    settled(&scene, 3).await;
     scene.end().await;
 }

@@ -47,10 +47,14 @@ fn rollout(survey: &Survey) -> Option<RolloutStatus> {
 
 pub fn facts(seen: &Observed, plan: &Plan<Step>) -> Vec<Fact> {
     let survey = &seen.survey;
-    vec![generated(plan), up_to_date(survey, plan), rolling(survey)]
+    vec![
+        generated(survey, plan),
+        up_to_date(survey, plan),
+        rolling(survey),
+    ]
 }
 
-fn generated(plan: &Plan<Step>) -> Fact {
+fn generated(survey: &Survey, plan: &Plan<Step>) -> Fact {
     let errors = [
         Reason::GenerationFailed,
         Reason::UnpinnedSource,
@@ -69,7 +73,15 @@ fn generated(plan: &Plan<Step>) -> Fact {
             r.reason,
             r.message.clone(),
         ),
-        None => Fact::new(ConditionType::Generated, Some(true), Reason::Succeeded, ""),
+        None => {
+            let idle = some(survey.generated.idle.iter(), "; ");
+            Fact::new(
+                ConditionType::Generated,
+                Some(true),
+                Reason::Succeeded,
+                idle,
+            )
+        }
     }
 }
 

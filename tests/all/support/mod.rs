@@ -424,7 +424,7 @@ pub struct Objects {
 impl Objects {
     fn api(&self, kind: &str) -> Api<DynamicObject> {
         let resource = match kind {
-            "Secret" | "ConfigMap" | "Namespace" => {
+            "ResourceQuota" | "Secret" | "ConfigMap" | "Namespace" => {
                 ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
             }
             "AppOfApps" => ApiResource::from_gvk_with_plural(

@@ -19,10 +19,12 @@ mod workspaces;
 use std::time::{Duration, Instant};
 
 use envtest::{Environment, EnvironmentOptions, describe};
+use tokio::sync::Mutex;
 
 use super::Failure;
 use fleet::Fleet;
 use kubernetes::Kubernetes;
+use table::Table;
 use trouble::Trouble;
 use workspaces::Workspaces;
 
@@ -40,6 +42,7 @@ pub(super) async fn run(time_scale: u32) -> Result<(), Failure> {
     println!("starting (a minute of the platform's time takes a second here)");
     let mut options = EnvironmentOptions::new(time_scale);
     options.workspace = WORKSPACES[0].into();
+    options.seed.push_str(&Fleet::read()?.folders());
     let began = async {
         let say = |line: &str| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32());
         let environment = Environment::start(options, say).await?;
@@ -59,6 +62,7 @@ pub(super) async fn run(time_scale: u32) -> Result<(), Failure> {
             (WORKSPACES[0], &environment.sim, &environment.token),
             (WORKSPACES[1], &second.sim, &second.token),
         ]),
+        table: Mutex::new(Table::new()),
     };
     let told = tokio::select! {
         told = demo.tell(start) => told,
@@ -77,6 +81,7 @@ struct Demo<'a> {
     environment: &'a Environment,
     kubernetes: Kubernetes,
     workspaces: Workspaces<'a>,
+    table: Mutex<Table>,
 }
 
 impl Demo<'_> {

@@ -9,6 +9,8 @@ use super::trouble::Trouble;
 pub(super) const FILE: &str = "config/demo/fleet.yaml";
 const ELEMENTS: &str = "/spec/generators/0/matrix/generators/1/list/elements";
 const PATH: &str = "/spec/template/spec/source/workspace/path";
+/// As they are committed: what comes up, what fails, and what mends it.
+pub(super) const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
 const CANARY: [&str; 2] = ["team", "workspace"];
 
 /// The manifest as it is committed.
@@ -85,6 +87,22 @@ impl Fleet {
         path.unwrap_or_default().replace("{{ team }}", team)
     }
 
+    /// Every version of every team, for the seed of a fake workspace: what fails must not fail for want of a folder.
+    pub(super) fn folders(&self) -> String {
+        let path = self.manifest.pointer(PATH).and_then(Value::as_str);
+        let path = path.unwrap_or_default();
+        let mut yaml = "files:\n".to_owned();
+        for version in VERSIONS {
+            for team in self.teams() {
+                let folder = path
+                    .replace("{{ team }}", team)
+                    .replace(VERSIONS[0], version);
+                yaml.push_str(&format!("  {folder}/app.py: print(1)\n"));
+            }
+        }
+        yaml
+    }
+
     /// The same with every app at another version.
     pub(super) fn at(&self, from: &str, to: &str) -> Result<Self, Trouble> {
         let mut changed = self.clone();
@@ -143,5 +161,6 @@ mod tests {
         let next = fleet.at("v1", "v2").unwrap();
         assert_eq!(next.path("prices-us"), path.replace("v1", "v2"));
         assert!(fleet.at("v7", "v8").is_err());
+        assert!(fleet.folders().contains(&next.path("prices-us")));
     }
 }

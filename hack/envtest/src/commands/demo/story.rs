@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::fleet::Fleet;
 use super::kubernetes::Seen;
-use super::table::Table;
 use super::trouble::Trouble;
 use super::workspaces::Write;
 use super::{Demo, POLL};
@@ -23,7 +22,8 @@ impl Demo<'_> {
         within: Duration,
         mut check: impl AsyncFnMut(&Seen) -> Result<bool, Trouble>,
     ) -> Result<Seen, Trouble> {
-        let (mut table, start) = (Table::new(), Instant::now());
+        let (mut table, start) = (self.table.lock().await, Instant::now());
+        table.anew();
         loop {
             let seen = self.kubernetes.see(fleet).await?;
             table.draw(&seen.rows());

@@ -29,3 +29,9 @@ impl<E: std::error::Error> From<E> for Trouble {
         Self::new(crate::commands::with_causes(&error))
     }
 }
+
+impl From<Trouble> for crate::commands::Failure {
+    fn from(trouble: Trouble) -> Self {
+        trouble.what.into()
+    }
+}

@@ -15,6 +15,8 @@ impl Demo<'_> {
         let apps = fleet.others();
         let repairs = Drift::ALL.into_iter().zip(&apps);
         try_join_all(repairs.map(|(drift, app)| self.repaired(drift, app))).await?;
+        // What was stopped is deployed again; that is not to be taken for the next commit's.
+        self.settled(fleet, SOON).await?;
         Ok(())
     }
 

@@ -14,13 +14,12 @@ use databricks_app_operator::fleet::{
 };
 use databricks_app_operator::kinds;
 use databricks_app_operator::telemetry::Clock;
+use envtest::large::{self, APPS, TEAMS};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 type Failure = Box<dyn Error>;
 
-const TEAMS: usize = 50;
-const APPS: usize = 100;
 /// Writes of one pass of the operator.
 const AT_ONCE: usize = 250;
 /// Measurements of each case; an odd number, so that one of them is the median.
@@ -146,6 +145,8 @@ fn median(
 
 /// A parent, its spec, and the children that exist.
 struct Bench {
+    /// `spec`, as it is written
+    manifest: Value,
     spec: AppOfAppsSpec,
     parent: Parent,
     inputs: GeneratorInputs,
@@ -156,8 +157,10 @@ struct Bench {
 
 impl Bench {
     fn new(strategy: &str) -> Result<Self, Failure> {
+        let manifest = large::spec(strategy, "Running");
         Ok(Self {
-            spec: serde_json::from_value(spec(strategy))?,
+            spec: serde_json::from_value(manifest.clone())?,
+            manifest,
             parent: Parent {
                 name: "fleet".into(),
                 namespace: "apps".into(),
@@ -170,14 +173,9 @@ impl Bench {
         })
     }
 
-    /// Names one of the children in the element of its app, which takes part in a child of each team.
     fn change(&mut self, version: usize) -> Result<(), Failure> {
-        let generators = self.spec.generators.as_mut();
-        let matrix = generators.and_then(|g| g.first_mut()?.matrix.as_mut());
-        let list = matrix.and_then(|matrix| matrix.generators.get_mut(1)?.list.as_mut());
-        let element = list.and_then(|list| list.elements.get_mut(7));
-        let element = element.ok_or("the spec has no such element")?;
-        element["only"] = json!({"team3": format!("v{version}")});
+        large::change(&mut self.manifest, version);
+        self.spec = serde_json::from_value(self.manifest.clone())?;
         Ok(())
     }
 
@@ -295,75 +293,6 @@ fn view(applied: &Value, at: Timestamp) -> Result<ChildView, Failure> {
         desired_digest: Some("d".repeat(64)),
         digest: Some("d".repeat(64)),
         compute_state: Some("ACTIVE".into()),
-    })
-}
-
-fn spec(strategy: &str) -> Value {
-    let teams = (0..TEAMS).map(|n| {
-        json!({
-            "team": format!("team{n}"),
-            "size": if n % 2 == 0 { "Medium" } else { "Large" },
-            "cost": n,
-        })
-    });
-    let apps = (0..APPS).map(|n| {
-        json!({
-            "app": format!("a{n}"),
-            "ring": n % 5,
-            "tag": format!("v1.{n}.0"),
-            "owner": format!("owner{n}@example.com"),
-            "only": {},
-        })
-    });
-    let generators = [
-        json!({"list": {"elements": teams.collect::<Value>()}}),
-        json!({"list": {"elements": apps.collect::<Value>()}}),
-    ];
-    let step = |rings: &[&str]| json!({"matchExpressions": [{"key": "ring", "operator": "In", "values": rings}]});
-    let strategy = match strategy {
-        "RollingSync" => json!({"type": strategy, "rollingSync": {
-            "steps": [step(&["r0"]), step(&["r1", "r2"]), step(&["r3", "r4"])],
-            "soak": "5m",
-        }}),
-        _ => json!({"type": strategy}),
-    };
-    json!({
-        "generators": [{"matrix": {"generators": generators}}],
-        "strategy": strategy,
-        "template": {
-            "metadata": {
-                "name": "{{ team }}-{{ app }}",
-                "labels": {"team": "{{ team }}", "ring": "r{{ ring }}"},
-                "annotations": {"example.com/owner": "{{ owner }}"},
-            },
-            "spec": {
-                "workspaceRef": {"name": "prod"},
-                "description": "The {{ app }} of {{ team | upper }}",
-                "compute": {"size": "{{ size }}"},
-                "source": {"git": {
-                    "url": "https://github.com/acme/apps",
-                    "provider": "GitHub",
-                    "ref": {"tag": "{{ tag }}"},
-                    "path": "apps/{{ app }}",
-                }},
-                "permissions": {"grants": [
-                    {"principal": {"group": "{{ team }}-users"}, "level": "CanUse"},
-                    {"principal": {"group": "platform"}, "level": "CanManage"},
-                    {"principal": {"user": "ci@example.com"}, "level": "CanManage"},
-                ]},
-                "deployment": {"env": [
-                    {"name": "TEAM", "value": "{{ team }}"},
-                    {"name": "COST", "value": "{{ 'c' ~ cost }}"},
-                    {"name": "MODE", "value": "{{ only[team] | default('plain') }}"},
-                    {"name": "STAGE", "value": "prod"},
-                    {"name": "LOG", "value": "info"},
-                ]},
-            },
-        },
-        "defaults": {
-            "userAuthorization": {"scopes": ["sql", "files.files"]},
-            "lifecycle": {"state": "Running"},
-        },
     })
 }
 

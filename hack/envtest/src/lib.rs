@@ -17,6 +17,7 @@ pub mod detached;
 mod environment;
 mod folder;
 mod install;
+pub mod large;
 mod manifests;
 mod ports;
 mod process;

@@ -14,7 +14,7 @@ use crate::manifests::{ManifestError, apply};
 use crate::ports;
 use crate::programs::{Operator, OperatorOptions, ProgramError, Sim, SimOptions};
 
-/// Name of the DatabricksWorkspace; it lies in namespace `default` and admits every namespace.
+/// Usual name of the DatabricksWorkspace; it lies in namespace `default` and admits every namespace.
 pub const WORKSPACE: &str = "playground";
 /// Who the operator is in the fake workspace.
 pub const IDENTITY: &str = "operator@example.com";
@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What an environment is like.
 #[derive(Clone, Debug)]
 pub struct EnvironmentOptions {
+    /// Name of the DatabricksWorkspace. Default: [`WORKSPACE`].
+    pub workspace: String,
     /// Service time runs so many times faster than wire time.
     pub time_scale: u32,
     /// What the fake workspace knows from the start; the program's own format. Groups `users` and `admins` always exist.
@@ -46,6 +48,7 @@ impl EnvironmentOptions {
     /// A user and a warehouse that nobody uses.
     pub fn new(time_scale: u32) -> Self {
         Self {
+            workspace: WORKSPACE.into(),
             time_scale,
             seed: format!("users: [{STRANGER}]\nwarehouses: [wh-1]\n"),
             other_tokens: Vec::new(),
@@ -89,7 +92,16 @@ pub struct Environment {
     /// Service time runs so many times faster than wire time.
     pub time_scale: u32,
     operator_options: OperatorOptions,
-    _folder: RunFolder,
+    sim_options: SimOptions,
+    requests_per_second: u32,
+    folder: RunFolder,
+}
+
+/// One more fake workspace, and the token that it takes of `IDENTITY`. Dropping it ends it.
+#[derive(Debug)]
+pub struct Connected {
+    pub sim: Sim,
+    pub token: String,
 }
 
 impl Environment {
@@ -118,6 +130,7 @@ impl Environment {
             progress("installed: definitions, ServiceAccount, roles");
             Ok::<_, EnvironmentError>((cluster, kubeconfig))
         };
+        let sim_options = options.clone();
         let workspace = async {
             let sim = Sim::start(options).await?;
             progress(&format!("fake workspace: {}", sim.url()));
@@ -132,7 +145,9 @@ impl Environment {
         operator_options.log_filter = wanted.log_filter;
         let client = cluster.client().await?;
         let connected = async {
-            connect(&client, &sim.url(), &token, wanted.requests_per_second).await?;
+            let host = sim.url();
+            let limit = wanted.requests_per_second;
+            connect(&client, &wanted.workspace, &host, &token, limit).await?;
             Ok::<_, EnvironmentError>(())
         };
         let started = async {
@@ -148,8 +163,23 @@ impl Environment {
             token,
             time_scale: wanted.time_scale,
             operator_options,
-            _folder: folder,
+            sim_options,
+            requests_per_second: wanted.requests_per_second,
+            folder,
         })
+    }
+
+    /// Starts another fake workspace, as the first one in everything but its token, and a DatabricksWorkspace of that
+    /// name for it.
+    pub async fn connect(&self, name: &str) -> Result<Connected, EnvironmentError> {
+        let token = random_token();
+        let mut options = self.sim_options.clone();
+        options.tokens = vec![(token.clone(), IDENTITY.to_owned())];
+        options.log = self.folder.join(format!("databricks-sim-{name}.log"));
+        let sim = Sim::start(options).await?;
+        let client = self.cluster.client().await?;
+        connect(&client, name, &sim.url(), &token, self.requests_per_second).await?;
+        Ok(Connected { sim, token })
     }
 
     /// Starts another operator once the one that runs has ended. Its time alone runs so many times faster.
@@ -173,6 +203,7 @@ pub fn random_token() -> String {
 
 async fn connect(
     client: &Client,
+    name: &str,
     host: &str,
     token: &str,
     limit: u32,
@@ -180,16 +211,16 @@ async fn connect(
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": WORKSPACE, "namespace": "default"},
+        "metadata": {"name": name, "namespace": "default"},
         "stringData": {"token": token},
     });
     let workspace = json!({
         "apiVersion": "appofapps.dev/v1alpha1",
         "kind": "DatabricksWorkspace",
-        "metadata": {"name": WORKSPACE, "namespace": "default"},
+        "metadata": {"name": name, "namespace": "default"},
         "spec": {
             "host": host,
-            "auth": {"token": {"secretRef": {"name": WORKSPACE, "key": "token"}}},
+            "auth": {"token": {"secretRef": {"name": name, "key": "token"}}},
             "allowedNamespaces": {"from": "All"},
             "limits": {"requestsPerSecond": limit, "burst": limit},
         },

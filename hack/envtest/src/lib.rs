@@ -17,6 +17,7 @@ pub mod detached;
 mod environment;
 mod folder;
 mod install;
+pub mod large;
 mod manifests;
 mod ports;
 mod process;
@@ -31,7 +32,8 @@ use std::path::{Path, PathBuf};
 pub use binaries::{Binaries, BinariesError, Build};
 pub use cluster::{Cluster, ClusterError, ClusterOptions};
 pub use environment::{
-    Environment, EnvironmentError, EnvironmentOptions, IDENTITY, STRANGER, WORKSPACE, random_token,
+    Connected, Environment, EnvironmentError, EnvironmentOptions, IDENTITY, STRANGER, WORKSPACE,
+    random_token,
 };
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};

@@ -31,10 +31,13 @@ enum Command {
     /// Start an environment to try things in, and leave it running.
     #[command(subcommand)]
     Playground(Playground),
-    /// Watch a fleet of five apps come up, be repaired three times, and lose one of its apps; then end everything.
+    /// Watch a fleet of three teams' apps in two workspaces, and end everything.
     ///
-    /// Exits with 0 when all of it happened; else says what did not, prints that object and its events, and exits with
-    /// 1.
+    /// It comes up with its canary first; three changes behind the operator's back are repaired; a commit fails on the
+    /// canary and is rolled back, while the operator is killed and started again; a revert writes nothing; a fix rolls
+    /// out; a team leaves, and its apps go once that is confirmed. What is claimed is checked by the requests that the
+    /// fake workspaces got. Exits with 0 when all of it happened; else says what did not, prints that object and its
+    /// events, and exits with 1.
     Demo,
     /// Count what the operator costs, and print it as a table.
     ///

@@ -1,6 +1,6 @@
 //! The apps of a run as manifests, and what the fake workspace has to know for them. Pure.
 
-use envtest::{STRANGER, WORKSPACE};
+use envtest::{STRANGER, WORKSPACE, large};
 use serde_json::{Value, json};
 
 use super::plan::{Fleet, Run};
@@ -50,7 +50,7 @@ impl Declared {
             spec["permissions"] = json!({"grants": [grant]});
         }
         match self.fleet {
-            Fleet::Plain | Fleet::TakenName => {}
+            Fleet::Plain | Fleet::TakenName | Fleet::Parent => {}
             Fleet::Watched => spec["source"]["workspace"]["redeploy"] = json!("OnChange"),
             Fleet::Guarded => {
                 let job = job(self.n).to_string();
@@ -79,6 +79,10 @@ pub(super) fn seed(run: &Run) -> Value {
     let mut seed = json!({"users": [STRANGER]});
     match run.fleet {
         Fleet::Plain => {}
+        Fleet::Parent => {
+            seed["users"] = json!([STRANGER, large::USER]);
+            seed["groups"] = large::groups().into();
+        }
         Fleet::TakenName => seed["apps"] = json!([{"name": name(0), "creator": STRANGER}]),
         Fleet::Watched => {
             let files = all().map(|n| (format!("{}/app.py", folder(n)), json!("print(1)")));

@@ -126,6 +126,8 @@ pub(super) enum Fleet {
     Watched,
     /// The same, with a warehouse and a job.
     Guarded,
+    /// Children of one parent.
+    Parent,
 }
 
 /// One environment: a fleet is created in it, then the scenarios follow in their order.

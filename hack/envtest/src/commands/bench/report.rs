@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::limits::Case;
+use super::parent;
 use super::plan::{Run, Scenario, Variant};
 
 /// Requests of one route.
@@ -187,6 +188,8 @@ pub(super) struct Report {
     /// `debug` or `release`.
     pub(super) operator_build: String,
     pub(super) rows: Vec<Row>,
+    /// One parent of 5,000 children.
+    pub(super) parent: Vec<parent::Row>,
     /// What was not measured, and why.
     pub(super) left_out: Vec<String>,
 }
@@ -195,13 +198,14 @@ impl Report {
     /// One sentence for each limit that was broken.
     pub(super) fn broken(&self) -> Vec<String> {
         let over = self.rows.iter().filter(|row| !row.within_limit);
-        over.map(|row| {
+        let over = over.map(|row| {
             format!(
                 "{} with {} apps, {}: {} calls, and {:.1} are allowed",
                 row.scenario, row.apps, row.variant, row.calls, row.limit
             )
-        })
-        .collect()
+        });
+        let parent = self.parent.iter().flat_map(|row| row.broken.clone());
+        over.chain(parent).collect()
     }
 }
 
@@ -251,6 +255,7 @@ mod tests {
         let report = Report {
             operator_build: "debug".into(),
             rows: vec![row(2.0), over],
+            parent: Vec::new(),
             left_out: Vec::new(),
         };
         let broken = report.broken();

@@ -57,7 +57,9 @@ pub(super) async fn run(
 async fn create(stage: &mut Stage) -> Result<Row, Error> {
     let (scenario, ready) = match stage.run.fleet {
         Fleet::TakenName => (Scenario::TakenName, stage.run.apps - 1),
-        Fleet::Plain | Fleet::Watched | Fleet::Guarded => (Scenario::Create, stage.run.apps),
+        Fleet::Plain | Fleet::Watched | Fleet::Guarded | Fleet::Parent => {
+            (Scenario::Create, stage.run.apps)
+        }
     };
     let mark = stage.mark().await?;
     stage.apply_all(|app| app).await?;

@@ -50,6 +50,12 @@ pub(super) struct Mark {
     writes: usize,
 }
 
+impl Mark {
+    pub(super) fn elapsed(&self) -> Duration {
+        self.at.elapsed()
+    }
+}
+
 impl Stage {
     /// Starts it, with the workspace connected and no app in it. `trace`: a folder for the operator's log and for the
     /// fake workspace's requests.
@@ -135,7 +141,11 @@ impl Stage {
             false => Duration::ZERO,
         };
         let mut kubernetes_writes = BTreeMap::new();
-        for resource in self.writes()?.split_off(mark.writes) {
+        for entry in self.audited(&mark)? {
+            let resource = match entry.subresource.as_str() {
+                "" => entry.resource,
+                sub => format!("{}/{sub}", entry.resource),
+            };
             *kubernetes_writes.entry(resource).or_default() += 1;
         }
         let cost = Cost {
@@ -178,18 +188,18 @@ impl Stage {
             .unwrap_or_default()
     }
 
-    /// The resource of each write that the operator asked the API server for.
-    fn writes(&self) -> Result<Vec<String>, Error> {
+    /// Each write that the operator asked the API server for.
+    fn writes(&self) -> Result<Vec<audit::Entry>, Error> {
         let log = self.environment.cluster.audit_log();
-        let entries = audit::read(&log).map_err(Error::Audit)?;
-        Ok(entries
-            .into_iter()
-            .filter(|e| e.is_write() && e.by_service_account(OPERATOR_NAMESPACE, SERVICE_ACCOUNT))
-            .map(|e| match e.subresource.as_str() {
-                "" => e.resource,
-                sub => format!("{}/{sub}", e.resource),
-            })
-            .collect())
+        let mut entries = audit::read(&log).map_err(Error::Audit)?;
+        entries
+            .retain(|e| e.is_write() && e.by_service_account(OPERATOR_NAMESPACE, SERVICE_ACCOUNT));
+        Ok(entries)
+    }
+
+    /// Those since.
+    pub(super) fn audited(&self, mark: &Mark) -> Result<Vec<audit::Entry>, Error> {
+        Ok(self.writes()?.split_off(mark.writes))
     }
 
     /// A control of the fake workspace.

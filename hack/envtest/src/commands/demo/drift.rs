@@ -1,10 +1,10 @@
-//! Somebody else's changes in the fake workspace, and what the workspace then holds.
+//! Somebody else's changes in a fake workspace, and what the workspace then holds.
 
-use envtest::{Environment, STRANGER, Sim};
-use reqwest::StatusCode;
+use envtest::STRANGER;
 use serde_json::{Value, json};
 
-use super::Trouble;
+use super::trouble::Trouble;
+use super::workspaces::Workspace;
 
 /// One change that nobody declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,22 +26,7 @@ impl Drift {
     }
 }
 
-/// The fake workspace, asked as its user and changed as its master.
-pub(super) struct Workspace<'a> {
-    sim: &'a Sim,
-    token: &'a str,
-    http: reqwest::Client,
-}
-
-impl<'a> Workspace<'a> {
-    pub(super) fn of(environment: &'a Environment) -> Self {
-        Self {
-            sim: &environment.sim,
-            token: &environment.token,
-            http: reqwest::Client::new(),
-        }
-    }
-
+impl Workspace<'_> {
     pub(super) async fn inflict(&self, drift: Drift, app: &str) -> Result<(), Trouble> {
         let (method, path, body) = match drift {
             Drift::Description => (
@@ -81,45 +66,12 @@ impl<'a> Workspace<'a> {
         })
     }
 
-    pub(super) async fn exists(&self, app: &str) -> Result<bool, Trouble> {
-        let (status, _) = self.get(&format!("/api/2.0/apps/{app}")).await?;
-        Ok(status != StatusCode::NOT_FOUND)
-    }
-
-    async fn app(&self, app: &str) -> Result<Value, Trouble> {
-        self.found(&format!("/api/2.0/apps/{app}")).await
-    }
-
     /// Direct grants, in the form in which a request gives them.
     async fn grants(&self, app: &str) -> Result<Vec<Value>, Trouble> {
         let answer = self
             .found(&format!("/api/2.0/permissions/apps/{app}"))
             .await?;
         Ok(direct(&answer))
-    }
-
-    async fn found(&self, path: &str) -> Result<Value, Trouble> {
-        let (status, body) = self.get(path).await?;
-        if status.is_success() {
-            Ok(body)
-        } else {
-            Err(Trouble {
-                what: format!("the fake workspace answers GET {path} with {status}: {body}"),
-                about: None,
-            })
-        }
-    }
-
-    async fn get(&self, path: &str) -> Result<(StatusCode, Value), Trouble> {
-        let answer = self
-            .http
-            .get(format!("{}{path}", self.sim.url()))
-            .bearer_auth(self.token)
-            .send()
-            .await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(text.into())))
     }
 }
 

@@ -112,6 +112,11 @@ impl Table {
         }
     }
 
+    /// The next drawing stands below what was printed meanwhile.
+    pub(super) fn anew(&mut self) {
+        self.drawn = 0;
+    }
+
     pub(super) fn draw(&mut self, rows: &[Row]) {
         let now = Timestamp::now();
         let text = if self.terminal {

@@ -21,6 +21,7 @@ use super::index::{Change, Index, Key};
 use super::managed::Managed;
 use super::reconcile::{Reconciler, name_of};
 use super::synced::{Gate, Synced};
+use crate::api::label;
 use crate::api::names::ObjectName;
 use crate::telemetry::Metrics;
 
@@ -28,6 +29,8 @@ use crate::telemetry::Metrics;
 const AT_ONCE: usize = 32;
 /// Objects a page of a list. Lists with pages, not streamed ones: servers without WatchList exist.
 const PAGE: u32 = 500;
+/// The kind whose name the label of a child tells.
+const PARENT: &str = "AppOfApps";
 /// Wire time until an object whose pass panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -267,6 +270,13 @@ impl<K: Managed> Indexer<K> {
             deleting: meta.deletion_timestamp.is_some(),
             owners: owners
                 .map(|o| (o.kind.clone(), ObjectName::new(&namespace, &o.name)))
+                // An object that is handed over to a parent belongs to nobody yet.
+                .chain(
+                    object
+                        .labels()
+                        .get(label::PARENT)
+                        .map(|parent| (PARENT.to_owned(), ObjectName::new(&namespace, parent))),
+                )
                 .collect(),
         };
         let before = self.meaning.insert(key.clone(), meaning.clone());

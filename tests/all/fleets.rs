@@ -188,9 +188,6 @@ async fn a_child_made_by_hand_is_left_alone_until_it_is_handed_over_and_can_leav
     );
     let label = json!({"metadata": {"labels": {"appofapps.dev/parent": "fleet"}}});
     scene.merge(APP, "app-0", label).await;
-    let poked =
-        json!({"metadata": {"annotations": {"appofapps.dev/reconcile-requested-at": "now"}}});
-    scene.merge(FLEET, "fleet", poked).await;
     settled(&scene, 2).await;
     let taken = scene.get(APP, "app-0").await;
     assert_eq!(taken["spec"]["description"], "same");

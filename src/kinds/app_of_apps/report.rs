@@ -102,7 +102,8 @@ fn up_to_date(survey: &Survey, plan: &Plan<Step>) -> Fact {
     {
         return Fact::new(kind, Some(false), Reason::PruneWaiting, why.clone());
     }
-    if !plan.steps.is_empty() || survey.summary.updated < survey.summary.desired {
+    let written = survey.absent.is_empty() && survey.behind.is_empty();
+    if !plan.steps.is_empty() || !written {
         let message = "children are being written";
         return Fact::new(kind, Some(false), Reason::ChildrenProgressing, message);
     }
@@ -112,10 +113,17 @@ fn up_to_date(survey: &Survey, plan: &Plan<Step>) -> Fact {
 fn rolling(survey: &Survey) -> Fact {
     let kind = ConditionType::RolloutProgressing;
     let rollout = &survey.rollout;
-    match &rollout.halt {
-        Some(halt) => Fact::new(kind, Some(false), halt.reason, halt.message.clone()),
-        None if rollout.complete => Fact::new(kind, Some(false), Reason::Succeeded, ""),
-        None => Fact::new(kind, Some(true), Reason::RollingOut, position(survey)),
+    if let Some(halt) = &rollout.halt {
+        return Fact::new(kind, Some(false), halt.reason, halt.message.clone());
+    }
+    // Where nothing is ordered, a change is through once it is written.
+    let written = survey.absent.is_empty() && survey.behind.is_empty();
+    if rollout.complete || (written && !survey.order.is_staged()) {
+        return Fact::new(kind, Some(false), Reason::Succeeded, "");
+    }
+    match rollout.moving + rollout.held {
+        0 => Fact::new(kind, Some(false), Reason::ChildrenFailed, position(survey)),
+        _ => Fact::new(kind, Some(true), Reason::RollingOut, position(survey)),
     }
 }
 

@@ -10,7 +10,7 @@ use databricks_app_operator::admission::Admission;
 use databricks_app_operator::api::app_of_apps::AppOfAppsSpec;
 use databricks_app_operator::api::row::{ChildView, Owner};
 use databricks_app_operator::fleet::{
-    self, Facts, GeneratorInputs, Moment, Parent, Renderer, Requests, Survey,
+    Facts, Generated, GeneratorInputs, Moment, Parent, Renderer, Requests, Survey, Surveyor,
 };
 use databricks_app_operator::kinds;
 use databricks_app_operator::telemetry::Clock;
@@ -88,22 +88,22 @@ impl Row {
 fn measured(strategy: &str) -> Result<Vec<Row>, Failure> {
     let mut bench = Bench::new(strategy)?;
     let created = median("cold, none exists", COLD, || {
-        let mut renderer = Renderer::default();
-        Ok(bench.pass(&mut renderer, TEAMS * APPS))
+        let mut memory = Memory::default();
+        Ok(bench.pass(&mut memory, TEAMS * APPS))
     })?;
     bench.settle()?;
     let restarted = median("cold, all exist", COLD, || {
-        let mut renderer = Renderer::default();
-        Ok(bench.pass(&mut renderer, 0))
+        let mut memory = Memory::default();
+        Ok(bench.pass(&mut memory, 0))
     })?;
-    let mut renderer = Renderer::default();
-    bench.pass(&mut renderer, 0);
-    let same = median("nothing changed", WARM, || Ok(bench.pass(&mut renderer, 0)))?;
+    let mut memory = Memory::default();
+    bench.pass(&mut memory, 0);
+    let same = median("nothing changed", WARM, || Ok(bench.pass(&mut memory, 0)))?;
     let mut version = 0;
     let one = median("one element changed", WARM, || {
         version += 1;
         bench.change(version)?;
-        Ok(bench.pass(&mut renderer, 1))
+        Ok(bench.pass(&mut memory, 1))
     })?;
     Ok(vec![created, restarted, same, one])
 }
@@ -155,6 +155,13 @@ struct Bench {
     at: Timestamp,
 }
 
+/// What the operator keeps between passes.
+#[derive(Default)]
+struct Memory {
+    renderer: Renderer,
+    surveyor: Surveyor,
+}
+
 impl Bench {
     fn new(strategy: &str) -> Result<Self, Failure> {
         let manifest = large::spec(strategy, "Running");
@@ -165,6 +172,7 @@ impl Bench {
                 name: "fleet".into(),
                 namespace: "apps".into(),
                 uid: "4f8e3c1a-0000-4000-8000-000000000000".into(),
+                namespace_uid: None,
             },
             inputs: GeneratorInputs::default(),
             admission: Admission::new(kinds::crds())?,
@@ -180,13 +188,15 @@ impl Bench {
     }
 
     /// From the spec to the payloads of one pass of the operator. Cold, so many of `wanted` follow as the strategy lets.
-    fn pass(&self, renderer: &mut Renderer, wanted: usize) -> Pass {
+    fn pass(&self, memory: &mut Memory, wanted: usize) -> Pass {
         let start = Instant::now();
         let judge = |object: &Value| self.admission.objections(object);
-        let generated = renderer.generate(&self.spec, &self.inputs, &self.parent, &judge);
+        let generated = memory
+            .renderer
+            .generate(&self.spec, &self.inputs, &self.parent, &judge);
         let generated = Arc::unwrap_or_clone(generated);
         let made = start.elapsed();
-        let survey = self.survey(generated);
+        let survey = self.survey(generated, &mut memory.surveyor);
         let surveyed = start.elapsed();
         let payloads: Vec<Value> = survey
             .writes
@@ -209,8 +219,8 @@ impl Bench {
         }
     }
 
-    fn survey(&self, generated: fleet::Generated) -> Survey {
-        fleet::survey(
+    fn survey(&self, generated: Generated, surveyor: &mut Surveyor) -> Survey {
+        surveyor.survey(
             generated,
             &Facts {
                 spec: &self.spec,
@@ -238,7 +248,7 @@ impl Bench {
             return Err(error.to_string().into());
         }
         for _ in 0..10 {
-            let survey = self.survey(generated.clone());
+            let survey = self.survey(generated.clone(), &mut Surveyor::default());
             if survey.writes.is_empty() && survey.rollout.complete {
                 return Ok(());
             }

@@ -114,7 +114,10 @@ impl Admission {
     pub fn objections(&self, object: &Value) -> Vec<(String, String)> {
         let found = self.judge(object).into_iter();
         found
-            .map(|objection| (objection.field.to_string(), objection.message))
+            .map(|objection| match objection.field.to_string() {
+                whole if whole.is_empty() => ("object".to_owned(), objection.message),
+                field => (field, objection.message),
+            })
             .collect()
     }
 

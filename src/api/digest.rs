@@ -18,8 +18,12 @@ pub fn of_members<'a>(members: impl IntoIterator<Item = (&'a str, &'a Value)>) -
 }
 
 fn hex(text: &[u8]) -> String {
+    spelled(&Sha256::digest(text))
+}
+
+fn spelled(digest: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    Sha256::digest(text)
+    digest
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
         .map(|digit| char::from(DIGITS[usize::from(digit)]))
@@ -62,6 +66,22 @@ fn write_members(mut members: Vec<(&str, &Value)>, out: &mut Vec<u8>) {
 /// Neither writing to memory nor a text or scalar can fail.
 fn json<T: serde::Serialize + ?Sized>(scalar: &T, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, scalar);
+}
+
+/// sha256 of texts in their order, as lower-case hex; a missing one is another than an empty one.
+pub fn of_texts<'a>(texts: impl IntoIterator<Item = Option<&'a str>>) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        match text {
+            None => hash.update([0]),
+            Some(text) => {
+                hash.update([1]);
+                hash.update((text.len() as u64).to_be_bytes());
+                hash.update(text);
+            }
+        }
+    }
+    spelled(&hash.finalize())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What exists against what is asked for, and the writes that make one of the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::Parent;
 use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::{Child, Generated};
-use super::order::Place;
+use super::order::{Order, Place};
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
 use crate::api::row::{ChildView, Owner};
 use crate::api::{annotation, label};
 
 /// Children that exist and are a parent's own, by name, with what they carry.
-pub type Ours<'a> = BTreeMap<&'a str, (&'a ChildView, Record)>;
+pub type Ours<'a> = BTreeMap<&'a str, (&'a Arc<ChildView>, Record)>;
 
 /// Why a child is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,32 +147,94 @@ pub fn sort<'a>(
     sorted
 }
 
-/// The writes that the rollout allows now, in the order of the rollout, and the names that wait until they are gone.
-pub fn writes(
-    generated: &Generated,
-    order: &[(&str, Place)],
-    ours: &Ours<'_>,
-    rollout: &Rollout,
-    rules: &Rules,
-    parent: &Parent,
-    now: Moment,
-) -> Vec<Write> {
+/// Children that were compared before and had nothing to mend, so that a pass over thousands of them compares only those
+/// that changed.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// What else the comparison depends on
+    terms: Option<(Parent, bool)>,
+    known: HashMap<String, Pair>,
+}
+
+/// A child as it is and as it is asked for, with its place if that is noted on it. Held, so that the same pointer is the same
+/// value.
+#[derive(Debug)]
+struct Pair {
+    view: Arc<ChildView>,
+    child: Arc<Child>,
+    place: Option<Place>,
+}
+
+impl Settled {
+    /// Forgets everything if the terms are others, and children that are not there any more.
+    fn begin(&mut self, parent: &Parent, rules: &Rules, ours: &Ours<'_>) {
+        let terms = Some((parent.clone(), rules.rolling));
+        if self.terms != terms {
+            self.known.clear();
+            self.terms = terms;
+        }
+        self.known
+            .retain(|name, _| ours.contains_key(name.as_str()));
+    }
+
+    fn is(&self, view: &Arc<ChildView>, child: &Arc<Child>, place: Option<Place>) -> bool {
+        self.known.get(&view.name).is_some_and(|known| {
+            Arc::ptr_eq(&known.view, view)
+                && Arc::ptr_eq(&known.child, child)
+                && known.place == place
+        })
+    }
+
+    fn insert(&mut self, view: &Arc<ChildView>, child: &Arc<Child>, place: Option<Place>) {
+        let pair = Pair {
+            view: view.clone(),
+            child: child.clone(),
+            place,
+        };
+        self.known.insert(view.name.clone(), pair);
+    }
+}
+
+/// What writes are made of.
+pub struct Wish<'a> {
+    pub generated: &'a Generated,
+    pub order: &'a Order,
+    pub ours: &'a Ours<'a>,
+    pub rollout: &'a Rollout,
+    pub rules: &'a Rules,
+    pub parent: &'a Parent,
+    pub now: Moment,
+}
+
+/// The writes that the rollout allows now, in the order of the rollout.
+pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
+    let Wish {
+        generated,
+        order,
+        ours,
+        rollout,
+        rules,
+        parent,
+        now,
+    } = *wish;
+    settled.begin(parent, rules, ours);
     let mut writes = Vec::new();
-    for (name, place) in order {
-        let place = rules.reverse.then_some(*place);
+    for (name, place) in order.sorted() {
+        let place = rules.reverse.then_some(place);
         let (Some(child), Some(decision)) =
-            (generated.children.get(*name), rollout.decisions.get(*name))
+            (generated.children.get(name), rollout.decisions.get(name))
         else {
             continue;
         };
+        let release = |before| {
+            let record = released(child, before, &rollout.digest, rules, now);
+            (child.clone(), Record { place, ..record })
+        };
         let Some((view, record)) = ours.get(name) else {
             if *decision == Decision::Release {
-                let record = released(child, None, &rollout.digest, rules, now);
-                writes.push(Write {
-                    why: Why::Create,
-                    child: child.clone(),
-                    record: Record { place, ..record },
-                });
+                let (child, record) = release(None);
+                let why = Why::Create;
+                writes.push(Write { why, child, record });
             }
             continue;
         };
@@ -181,24 +243,20 @@ pub fn writes(
         }
         let write = match decision {
             Decision::RollBack => taken_back(child, record, now),
+            _ if settled.is(view, child, place) => None,
             Decision::Release if record.revision.as_deref() != Some(&child.revision) => {
-                let before = Some((*view, record));
-                let record = released(child, before, &rollout.digest, rules, now);
-                Some(Write {
-                    why: Why::Release,
-                    child: child.clone(),
-                    record: Record { place, ..record },
-                })
+                let (child, record) = release(Some((view, record)));
+                let why = Why::Release;
+                Some(Write { why, child, record })
             }
             // What can't be told any more is not repaired.
-            Decision::Release | Decision::Keep => record::recorded(child, record).and_then(|had| {
-                let noted = Record {
-                    place,
-                    ..record.clone()
-                };
-                mended(&had, view, noted, rules, parent)
-            }),
+            Decision::Release | Decision::Keep => record::recorded(child, record)
+                .and_then(|had| mended(&had, view, record, place, rules, parent)),
         };
+        let as_asked = record.revision.as_deref() == Some(&child.revision);
+        if write.is_none() && as_asked {
+            settled.insert(view, child, place);
+        }
         writes.extend(write);
     }
     writes
@@ -259,29 +317,32 @@ fn taken_back(child: &Arc<Child>, record: &Record, now: Moment) -> Option<Write>
 fn mended(
     had: &Arc<Child>,
     view: &ChildView,
-    mut record: Record,
+    live: &Record,
+    place: Option<Place>,
     rules: &Rules,
     parent: &Parent,
 ) -> Option<Write> {
-    if !rules.rolling {
+    let mut record = match rules.rolling {
+        true => live.clone(),
         // What is needed for a way back would be as large as the spec.
-        record = Record {
-            revision: record.revision,
-            set_at: record.set_at,
-            place: record.place,
+        false => Record {
+            revision: live.revision.clone(),
+            set_at: live.set_at,
             ..Record::default()
-        };
-    } else if record.applied.is_none() {
+        },
+    };
+    record.place = place;
+    if rules.rolling && record.applied.is_none() {
         record.applied = record::content(had);
     }
-    if !record::differs(view, had, &record, parent) {
+    if !record::differs(view, live, had, &record, parent) {
         return None;
     }
     if rules.rolling && is_tampered(&record, had) {
         record.applied = record::content(had);
     }
     // The digest covers the notes: with the same digest, what differs is somebody else's doing.
-    let edited = record::is_edited(view, had, &Record::default(), parent);
+    let edited = record::is_edited(view, had, parent);
     Some(Write {
         why: if edited { Why::Repair } else { Why::Note },
         child: had.clone(),

@@ -30,7 +30,7 @@ pub use order::{Order, Place, order};
 pub use prune::{Candidate, Prune, Verdict, status as prune_status};
 pub use record::{KEPT_BYTES, Record, payload};
 pub use rollout::{Decision, Halt, Requests, Rollout};
-pub use survey::{Detached, Facts, Refused, Survey, preview, survey};
+pub use survey::{Detached, Facts, Refused, Survey, Surveyor, preview, survey};
 
 /// The object that generates the children.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,7 +76,7 @@ pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) 
     let asked = |name: &str| generated.children.contains_key(name) || generated.kept.contains(name);
     // In the order of names, as a map gives them.
     let leaving = ours.iter().filter(|(name, _)| !asked(name));
-    let going: Vec<&ChildView> = leaving.map(|(_, (view, _))| *view).collect();
+    let going: Vec<&ChildView> = leaving.map(|(_, (view, _))| view.as_ref()).collect();
     let may = |name: &str| withheld.is_some() || only.as_ref().is_none_or(|o| o.contains(name));
     let candidates: Vec<Candidate> = going
         .iter()

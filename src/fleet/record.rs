@@ -75,13 +75,23 @@ impl Record {
 
     /// sha256 of all that an apply carries: the revision stands for labels, annotations and spec.
     pub fn applied_digest(&self, parent: &Parent) -> String {
-        digest::of(&json!([
-            parent.name,
-            parent.namespace,
-            parent.uid,
-            parent.namespace_uid,
-            self.annotations()
-        ]))
+        let time = |time: &Option<Timestamp>| time.map(|t| t.to_string());
+        let (set_at, rejected_at) = (time(&self.set_at), time(&self.rejected_at));
+        let place = self.place.map(|place| place.to_string());
+        digest::of_texts([
+            Some(parent.name.as_str()),
+            Some(&parent.namespace),
+            Some(&parent.uid),
+            parent.namespace_uid.as_deref(),
+            self.revision.as_deref(),
+            set_at.as_deref(),
+            self.rollout.as_deref(),
+            self.applied.as_deref(),
+            self.last_good.as_deref(),
+            place.as_deref(),
+            self.rejected.as_deref(),
+            rejected_at.as_deref(),
+        ])
     }
 }
 
@@ -178,20 +188,22 @@ pub fn payload(child: &Child, record: &Record, parent: &Parent, live: Option<&Ch
     body
 }
 
-/// Whether the live child differs from `child` with that record. The digest tells a changed wish, also one that dropped a
-/// field; the comparison, a change by somebody else. What others set besides is no difference.
-pub fn differs(view: &ChildView, child: &Child, record: &Record, parent: &Parent) -> bool {
-    let digest = view.annotations.get(annotation::APPLIED_DIGEST);
-    if digest != Some(&record.applied_digest(parent)) {
-        return true;
-    }
-    is_edited(view, child, record, parent)
+/// Whether the live child, which carries `live`, differs from `child` with the record `wish`. The digest tells a changed wish,
+/// also one that dropped a field; the comparison, a change by somebody else. What others set besides is no difference.
+pub fn differs(
+    view: &ChildView,
+    live: &Record,
+    child: &Child,
+    wish: &Record,
+    parent: &Parent,
+) -> bool {
+    live != wish
+        || view.annotations.get(annotation::APPLIED_DIGEST) != Some(&wish.applied_digest(parent))
+        || is_edited(view, child, parent)
 }
 
-/// Whether somebody else changed what the last apply set.
-pub fn is_edited(view: &ChildView, child: &Child, record: &Record, parent: &Parent) -> bool {
-    let kept =
-        |key: &str, value: &str| view.annotations.get(key).map(String::as_str) == Some(value);
+/// Whether somebody else changed what the last apply set, but for the record.
+pub fn is_edited(view: &ChildView, child: &Child, parent: &Parent) -> bool {
     let ignored = |part: &str, key: &str| {
         !child.ignored.is_empty() && {
             let escaped = key.replace('~', "~0").replace('/', "~1");
@@ -200,23 +212,18 @@ pub fn is_edited(view: &ChildView, child: &Child, record: &Record, parent: &Pare
                 .contains(&format!("/metadata/{part}/{escaped}"))
         }
     };
-    let owned = view
-        .owner
-        .as_ref()
-        .is_some_and(|o| o.controller && o.uid == parent.uid);
+    let owner = view.owner.as_ref();
+    let owned = owner.is_some_and(|owner| owner.controller && owner.uid == parent.uid);
     let noted = parent.namespace_uid.is_none()
         || view.annotations.get(annotation::PARENT_UID) == Some(&parent.uid);
+    let has = |part: &str, live: &BTreeMap<String, String>, wish: &BTreeMap<String, String>| {
+        wish.iter()
+            .all(|(key, value)| live.get(key) == Some(value) || ignored(part, key))
+    };
     !owned
         || !noted
         || view.labels.get(label::PARENT) != Some(&parent.name)
-        || !record.annotations().iter().all(|(k, v)| kept(k, v))
-        || !child
-            .annotations
-            .iter()
-            .all(|(k, v)| kept(k, v) || ignored("annotations", k))
-        || !child
-            .labels
-            .iter()
-            .all(|(k, v)| view.labels.get(k) == Some(v) || ignored("labels", k))
+        || !has("annotations", &view.annotations, &child.annotations)
+        || !has("labels", &view.labels, &child.labels)
         || !super::json::holds_but(&view.spec, &child.spec, &child.ignored, "/spec")
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gate::Moment;
 use super::generate::Child;
 use super::generate::Generated;
-use super::inventory::{self, Foreign, Sorted, Why, Write};
+use super::inventory::{self, Foreign, Settled, Sorted, Why, Wish, Write};
 use super::order::{Order, order};
 use super::prune::{self, Prune};
 use super::rename::{self, Renames};
@@ -74,8 +74,25 @@ pub struct Survey {
     pub terminating: usize,
 }
 
-/// All that follows from the children asked for and the facts.
-pub fn survey(mut generated: Generated, facts: &Facts<'_>) -> Survey {
+/// All that follows from the children asked for and the facts. Who asks again and again keeps a [`Surveyor`].
+pub fn survey(generated: Generated, facts: &Facts<'_>) -> Survey {
+    Surveyor::default().survey(generated, facts)
+}
+
+/// Surveys one fleet again and again: children that did not change are not compared anew.
+#[derive(Debug, Default)]
+pub struct Surveyor {
+    settled: Settled,
+}
+
+impl Surveyor {
+    /// As [`survey`], which gives the same.
+    pub fn survey(&mut self, generated: Generated, facts: &Facts<'_>) -> Survey {
+        follow(generated, facts, &mut self.settled)
+    }
+}
+
+fn follow(mut generated: Generated, facts: &Facts<'_>, settled: &mut Settled) -> Survey {
     let asked = |name: &str| generated.children.contains_key(name);
     let sorted = inventory::sort(asked, facts.existing, facts.parent);
     let left: BTreeSet<String> = left(&sorted).map(str::to_owned).collect();
@@ -115,15 +132,16 @@ pub fn survey(mut generated: Generated, facts: &Facts<'_>) -> Survey {
         requests: facts.requests,
         now: facts.now,
     });
-    let mut writes = inventory::writes(
-        &generated,
-        &order.sorted(),
-        &ours,
-        &rollout,
-        &rules,
-        facts.parent,
-        facts.now,
-    );
+    let wish = Wish {
+        generated: &generated,
+        order: &order,
+        ours: &ours,
+        rollout: &rollout,
+        rules: &rules,
+        parent: facts.parent,
+        now: facts.now,
+    };
+    let mut writes = inventory::writes(&wish, settled);
     writes.retain(|write| {
         let name = &write.child.name;
         let again = facts.refused.get(name);

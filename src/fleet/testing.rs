@@ -10,7 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Map, Value, json};
 
 use super::inventory::{Why, Write};
-use super::{Facts, GeneratorInputs, Moment, Parent, Refused, Requests, Survey, generate, survey};
+use super::{
+    Facts, GeneratorInputs, Moment, Parent, Refused, Renderer, Requests, Survey, Surveyor,
+    generate, survey,
+};
 use crate::api::app_of_apps::AppOfAppsSpec;
 use crate::api::row::{ChildView, Owner};
 use crate::telemetry::Clock;
@@ -93,22 +96,28 @@ impl Model {
 
     pub fn survey(&self) -> Survey {
         let existing: Vec<Arc<ChildView>> = self.views.values().cloned().map(Arc::new).collect();
-        survey(
-            generate(&self.spec, &self.inputs, &parent(), &|_| Vec::new()),
-            &Facts {
-                spec: &self.spec,
-                parent: &parent(),
-                inputs: &self.inputs,
-                existing: &existing,
-                refused: &self.refused,
-                confirm: self.confirm.as_deref(),
-                requests: &self.requests,
-                now: Moment {
-                    at: self.at,
-                    clock: Clock::real(),
-                },
+        let generated = generate(&self.spec, &self.inputs, &parent(), &|_| Vec::new());
+        self.look(&existing, |facts| survey(generated, facts))
+    }
+
+    fn look(
+        &self,
+        existing: &[Arc<ChildView>],
+        survey: impl FnOnce(&Facts<'_>) -> Survey,
+    ) -> Survey {
+        survey(&Facts {
+            spec: &self.spec,
+            parent: &parent(),
+            inputs: &self.inputs,
+            existing,
+            refused: &self.refused,
+            confirm: self.confirm.as_deref(),
+            requests: &self.requests,
+            now: Moment {
+                at: self.at,
+                clock: Clock::real(),
             },
-        )
+        })
     }
 
     /// One pass: what the survey allows is done.
@@ -224,6 +233,35 @@ impl Model {
 
     pub fn pass_time(&mut self, seconds: u64) {
         self.at = self.at.checked_add(Duration::from_secs(seconds)).unwrap();
+    }
+}
+
+/// What an operator remembers between passes; must never make a difference.
+#[derive(Default)]
+pub struct Twin {
+    renderer: Renderer,
+    surveyor: Surveyor,
+    views: BTreeMap<String, Arc<ChildView>>,
+}
+
+impl Twin {
+    pub fn survey(&mut self, model: &Model) -> Survey {
+        let views = model.views.iter().map(|(name, view)| {
+            let before = self.views.remove(name).filter(|before| **before == *view);
+            (
+                name.clone(),
+                before.unwrap_or_else(|| Arc::new(view.clone())),
+            )
+        });
+        self.views = views.collect::<Vec<_>>().into_iter().collect();
+        let existing: Vec<Arc<ChildView>> = self.views.values().cloned().collect();
+        let judge = |_: &Value| Vec::new();
+        let generated = self
+            .renderer
+            .generate(&model.spec, &model.inputs, &parent(), &judge);
+        model.look(&existing, |facts| {
+            self.surveyor.survey(Arc::unwrap_or_clone(generated), facts)
+        })
     }
 }
 

@@ -133,7 +133,7 @@ kinds! {
         },
         admission: running.admission.clone(),
         clock: running.clock,
-        renderers: Default::default(),
+        memories: Default::default(),
     };
 }
 

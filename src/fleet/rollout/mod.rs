@@ -13,11 +13,11 @@ use self::prerequisites::{Missing, Prerequisites};
 use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::Child;
 use super::generate::Generated;
+use super::inventory::Ours;
 use super::order::{Order, Place};
-use super::record::{self, Record};
+use super::record;
 use crate::api::app_of_apps::{AppOfAppsSpec, DeletionOrder, OnFailure};
 use crate::api::digest;
-use crate::api::row::ChildView;
 use crate::api::status::Reason;
 
 /// What people ask of a rollout by annotations of the parent.
@@ -139,7 +139,7 @@ pub struct Scene<'a> {
     pub order: &'a Order,
     pub rules: &'a Rules,
     /// Children that exist and are this parent's, or are handed to it; by name
-    pub ours: &'a BTreeMap<&'a str, (&'a ChildView, Record)>,
+    pub ours: &'a Ours<'a>,
     /// Names that can't be written now, and why
     pub barred: &'a BTreeMap<String, String>,
     pub requests: &'a Requests,

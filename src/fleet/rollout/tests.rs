@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fleet::inventory::Why;
-use crate::fleet::testing::{Fate, Model, apps, rolling, spec};
+use crate::fleet::testing::{Fate, Model, Twin, apps, rolling, spec};
 use crate::fleet::{Survey, Verdict};
 
 const FLEET: [(&str, i64); 5] = [("a1", 1), ("b1", 1), ("b2", 1), ("c1", 1), ("c2", 1)];
@@ -467,6 +467,7 @@ proptest! {
             {"matchExpressions": [{"key": "step", "operator": "In", "values": ["b"]}], "maxUpdate": max},
         ]});
         let mut list = version(1);
+        let mut twin = Twin::default();
         let mut model = Model::settled(rolling(&list, on_failure, steps.clone()));
         for step in moves {
             match step {
@@ -486,7 +487,8 @@ proptest! {
                 Move::Forget => model.requests = Requests::default(),
             }
             model.spec = rolling(&list, on_failure, steps.clone());
-            let before = model.survey();
+            let before = twin.survey(&model);
+            prop_assert_eq!(&before, &model.survey(), "what is remembered makes a difference");
             for write in before.writes.iter().filter(|w| matches!(w.why, Why::Release | Why::Create)) {
                 let mine = before.order.places[&write.child.name].step;
                 for (name, place) in before.order.places.iter().filter(|(_, place)| place.step < mine) {

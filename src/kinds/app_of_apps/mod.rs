@@ -6,7 +6,7 @@ mod report;
 mod step;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -32,7 +32,7 @@ use crate::engine::index::Ref;
 use crate::engine::managed::{Acted, Inputs, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Plan, Wish};
 use crate::engine::reconcile::name_of;
-use crate::fleet::{self, Facts, Generated, Moment, Parent, Renderer, Requests, Survey, Why};
+use crate::fleet::{Facts, Generated, Moment, Parent, Renderer, Requests, Survey, Surveyor, Why};
 use crate::telemetry::Clock;
 use crate::telemetry::metrics::{ChildState, Total};
 use crate::worlds::cluster::Cluster;
@@ -46,16 +46,20 @@ pub struct Fleets {
     /// Judges a child before it is written.
     pub admission: Arc<Admission>,
     pub clock: Clock,
-    /// What was generated at the last pass, by parent.
-    pub renderers: Mutex<HashMap<ObjectName, Arc<Mutex<Renderer>>>>,
+    /// What was found at the last pass, by parent.
+    pub memories: Mutex<HashMap<ObjectName, Arc<Mutex<Memory>>>>,
+}
+
+/// What a pass need not find anew. It never makes a difference to what is found.
+#[derive(Default)]
+pub struct Memory {
+    renderer: Renderer,
+    surveyor: Surveyor,
 }
 
 impl Fleets {
-    fn renderer(&self, parent: &ObjectName, wish: Wish) -> Arc<Mutex<Renderer>> {
-        let mut all = self
-            .renderers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn memory(&self, parent: &ObjectName, wish: Wish) -> Arc<Mutex<Memory>> {
+        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         match wish {
             Wish::Live => all.entry(parent.clone()).or_default().clone(),
             // The last passes need no memory, and nothing else tells when a parent is gone.
@@ -71,24 +75,21 @@ pub struct World {
     watched: Vec<Arc<ChildView>>,
     read: Read,
     clock: Clock,
-    renderer: Arc<Mutex<Renderer>>,
+    memory: Arc<Mutex<Memory>>,
     admission: Arc<Admission>,
 }
 
 impl World {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The children that the spec asks for, each judged by its definition.
     fn generate(&self, spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
-        let judge = |object: &Value| {
-            let objections = self.admission.judge(object).into_iter();
-            objections
-                .map(|objection| match objection.field.to_string() {
-                    whole if whole.is_empty() => ("object".to_owned(), objection.message),
-                    field => (field, objection.message),
-                })
-                .collect()
-        };
-        let mut renderer = self.renderer.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::unwrap_or_clone(renderer.generate(spec, &self.read.inputs, parent, &judge))
+        let judge = |object: &Value| self.admission.objections(object);
+        let mut memory = self.memory();
+        let inputs = &self.read.inputs;
+        Arc::unwrap_or_clone(memory.renderer.generate(spec, inputs, parent, &judge))
     }
 }
 
@@ -180,7 +181,7 @@ impl Managed for AppOfApps {
             watched: fleets.cluster.views(&namespace, apps),
             read: fleets.inputs.read(&needs, &namespace),
             clock: fleets.clock,
-            renderer: fleets.renderer(&name_of(self), wish),
+            memory: fleets.memory(&name_of(self), wish),
             admission: fleets.admission.clone(),
         })
     }
@@ -198,7 +199,7 @@ impl Managed for AppOfApps {
             .settle(&parent.namespace, world.watched.clone());
         let mut generated = world.generate(&self.spec, &parent);
         world.read.qualify(&mut generated);
-        let survey = fleet::survey(
+        let survey = world.memory().surveyor.survey(
             generated,
             &Facts {
                 spec: &self.spec,

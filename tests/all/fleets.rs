@@ -71,6 +71,8 @@ async fn few_children_go_by_themselves_and_many_wait_for_a_word() {
         .await;
     scene.more_lists(2).await;
     assert_eq!(names(&scene).await.len(), 9);
+    let metrics = scene.metrics().await;
+    assert!(metrics.contains("dao_fleet_prunes_waiting 1"), "{metrics}");
     confirm(&scene).await;
     settled(&scene, 5).await;
     // An empty result, too, asks first.

@@ -146,6 +146,15 @@ async fn a_failed_canary_is_rolled_back_and_no_other_app_is_written() {
     let made = deployments(&scene).await;
     assert!(made.contains_key("canary") && made.len() == 1, "{made:?}");
 
+    let metrics = scene.metrics().await;
+    for line in [
+        "dao_fleet_rollouts_halted 1",
+        "dao_fleet_children{state=\"Ready\"} 3",
+        "dao_fleet_children{state=\"Stalled\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+
     // Killed while it is halted, it finds the same verdict and writes nothing.
     let before = scene.writes(false).await;
     scene.operator.kill();

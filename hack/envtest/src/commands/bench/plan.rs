@@ -143,7 +143,12 @@ impl Run {
     /// Service time runs so many times faster than wire time. A large fleet needs longer for the same calls, and its
     /// intervals must not pass meanwhile.
     pub(super) fn time_scale(&self) -> u32 {
-        if self.apps > FULL_PAGE { 10 } else { 60 }
+        match self.fleet {
+            // What a parent writes is measured, and no interval is to come between.
+            Fleet::Parent => 1,
+            _ if self.apps > FULL_PAGE => 10,
+            _ => 60,
+        }
     }
 }
 

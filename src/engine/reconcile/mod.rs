@@ -1,4 +1,6 @@
 //! One pass over one object: look, decide, do, say. The only place where these four meet.
+mod say;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,17 +9,16 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
-use super::events::{Events, Note, transitions};
-use super::fold::{self, Hold, Verdict};
+use super::events::{Events, Note};
+use super::fold::Hold;
 use super::grace::Grace;
-use super::managed::{Acted, Inputs, Managed, Outcome, Report, Step, Trouble};
+use super::managed::{Acted, Inputs, Managed, Step, Trouble};
 use super::plan::{Fate, Plan, Wish};
 use super::store::{Store, newer};
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
 use crate::api::{FINALIZER, annotation};
-use crate::telemetry::audit::{self, AuditResult};
 use crate::telemetry::metrics::{PassResult, Total};
 use crate::telemetry::{Clock, Metrics};
 
@@ -253,47 +254,6 @@ impl<K: Managed> Reconciler<K> {
         Ok(self.judged(pass, trouble, known))
     }
 
-    /// One record for every remote write, whatever came of it.
-    fn audit(
-        &self,
-        object: &K,
-        step: &K::Step,
-        identity: &str,
-        answer: &Result<Acted<K::Effect>, Trouble>,
-    ) {
-        let (result, reason, request_id) = match answer {
-            Ok(acted) => (AuditResult::Accepted, None, acted.request_id.as_deref()),
-            Err(trouble) => {
-                let result = match trouble.ambiguous {
-                    true => AuditResult::Unknown,
-                    false => AuditResult::Refused,
-                };
-                (
-                    result,
-                    Some(trouble.reason.name()),
-                    trouble.request_id.as_deref(),
-                )
-            }
-        };
-        let record = audit::Record {
-            kind: K::KIND,
-            object: name_of(object).to_string(),
-            uid: object.meta().uid.as_deref().unwrap_or_default(),
-            generation: object.meta().generation.unwrap_or_default(),
-            git_revision: annotation::GIT_REVISION
-                .iter()
-                .find_map(|key| object.annotations().get(*key).or(object.labels().get(*key)))
-                .map(String::as_str),
-            verb: step.verb(),
-            fields: &step.fields(),
-            identity,
-            request_id,
-            result,
-            reason,
-        };
-        audit::record(&self.metrics, &record);
-    }
-
     /// The grace for missing references, over the trouble and the plan's refusals alike.
     fn judged(&self, mut pass: Pass<K>, trouble: Option<Trouble>, known: &mut Known<K>) -> Pass<K> {
         let now = Instant::now();
@@ -314,87 +274,6 @@ impl<K: Managed> Reconciler<K> {
         }
         known.grace.keep(&missing);
         pass
-    }
-
-    fn report(
-        &self,
-        object: &K,
-        known: &Known<K>,
-        pass: &Pass<K>,
-        wish: Wish,
-        at: Timestamp,
-    ) -> Report<K> {
-        object.report(&Outcome {
-            memory: &known.status.memory,
-            details: &known.status.details,
-            before: &known.status.conditions,
-            seen: pass.seen.as_ref(),
-            plan: &pass.plan,
-            done: &pass.done,
-            trouble: pass.trouble.as_ref(),
-            at,
-            scale: self.clock.scale(),
-            wish,
-            first: known.status.observed_generation < 0,
-            changed: object.meta().generation != Some(known.status.observed_generation),
-            held: pass.hold.is_some(),
-            read_only: object.mode() != Mode::Manage,
-        })
-    }
-
-    /// Report, fold, and the one status patch if anything changed. Returns the wire time after which a status that was not
-    /// written yet is due.
-    async fn say(
-        &self,
-        object: &K,
-        known: &mut Known<K>,
-        pass: &Pass<K>,
-        wish: Wish,
-        at: Timestamp,
-    ) -> Result<Option<Duration>, Trouble> {
-        let generation = object.meta().generation.unwrap_or_default();
-        let report = self.report(object, known, pass, wish, at);
-        for field in &report.repaired {
-            self.metrics.drift_repaired(K::KIND, field);
-        }
-        let ready = matches!(report.verdict, Verdict::Ready { .. });
-        let overridden = report.overridden.as_ref().filter(|_| ready);
-        let hold = pass.hold.as_ref().or(overridden);
-        let conditions = fold::conditions(
-            &known.status.conditions,
-            &report.verdict,
-            hold,
-            &report.aspects,
-            generation,
-            at,
-        );
-        let status = Status {
-            observed_generation: generation,
-            conditions,
-            memory: report.memory,
-            details: report.details,
-        };
-        let mut notes = report.notes;
-        let passed = known.said.map(|said| said.elapsed());
-        let left = passed.and_then(|passed| K::STATUS_EVERY.checked_sub(passed));
-        // What is new to a generation is never held back: others wait for it.
-        let held_back = left.filter(|_| {
-            status != known.status && status.observed_generation == known.status.observed_generation
-        });
-        if (status != known.status || lost(object, known)) && held_back.is_none() {
-            notes.extend(transitions(&known.status.conditions, &status.conditions));
-            known.status = status;
-            self.write(object, known).await?;
-            known.said = Some(Instant::now());
-        }
-        let totals = match object.mode() {
-            Mode::Manage => K::totals(&known.status),
-            // What is only planned is no part of what is.
-            Mode::Plan | Mode::Observe => Vec::new(),
-        };
-        self.count(&object.uid().unwrap_or_default(), totals);
-        self.events.publish(object, &notes).await;
-        Ok(held_back)
     }
 
     fn next(
@@ -447,22 +326,6 @@ impl<K: Managed> Reconciler<K> {
             Fate::Missing { recheck } => (Some(recheck), PassResult::Retrying),
             Fate::Stalled { recheck } => (recheck, PassResult::Stalled),
         }
-    }
-
-    /// The one status writer; also what is written ahead goes through it.
-    async fn write(&self, object: &K, known: &mut Known<K>) -> Result<(), Trouble> {
-        let version = match object.resource_version() {
-            Some(seen) if !newer(known.version.as_deref(), Some(&seen)) => Some(seen),
-            _ => known.version.clone(),
-        };
-        let written = self
-            .store
-            .write_status(object, version.as_deref(), &known.status)
-            .await?;
-        self.metrics.status_patch(K::KIND);
-        known.version = written.resource_version();
-        known.finalizer = written.finalizers().iter().any(|f| f == FINALIZER);
-        Ok(())
     }
 
     /// What is known of the object; `None` if it is gone.
@@ -518,21 +381,6 @@ impl<K: Managed> Reconciler<K> {
         self.count(uid, Vec::new());
     }
 
-    /// Replaces what the object adds to the totals.
-    fn count(&self, uid: &str, totals: Vec<(Total, i64)>) {
-        let mut all = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match totals.is_empty() {
-            true => all.remove(uid),
-            false => all.insert(uid.to_owned(), totals.clone()),
-        };
-        for (total, n) in before.unwrap_or_default() {
-            self.metrics.total(total, -n);
-        }
-        for (total, n) in totals {
-            self.metrics.total(total, n);
-        }
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known<K>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -545,17 +393,6 @@ pub fn name_of<K: kube::Resource>(object: &K) -> ObjectName {
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )
-}
-
-/// Whether somebody took away the status that we know.
-fn lost<K: Managed>(object: &K, known: &Known<K>) -> bool {
-    let there = object
-        .status()
-        .is_some_and(|status| status.observed_generation >= 0);
-    let version = object.resource_version();
-    !there
-        && known.status.observed_generation >= 0
-        && !newer(known.version.as_deref(), version.as_deref())
 }
 
 fn unseen<M: Default, D: Default>() -> Status<M, D> {

@@ -110,7 +110,7 @@ impl Admission {
         })
     }
 
-    /// As [`Admission::judge`], each objection as field and message.
+    /// As [`Admission::judge`], each objection as field and message; `object`: of the object as a whole.
     pub fn objections(&self, object: &Value) -> Vec<(String, String)> {
         let found = self.judge(object).into_iter();
         found

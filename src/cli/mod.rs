@@ -12,6 +12,7 @@ mod export;
 mod hosts;
 mod input;
 mod output;
+mod readable;
 mod reference;
 mod remote;
 mod render;
@@ -56,8 +57,9 @@ Example:
     Run(run::Options),
     /// Say what the API server and the operator would refuse, without asking either.
     ///
-    /// Judges schema, CEL rules and unknown fields of every kind, and the children that an AppOfApps would generate. Rules
-    /// about a change say nothing of a manifest: a changed immutable field is seen only by the API server.
+    /// Judges schema, CEL rules and unknown fields of every kind, the children that an AppOfApps would generate, and their
+    /// order. DatabricksWorkspaces and ConfigMaps of the input stand in for what generators read; a generator that finds none
+    /// is noted. Rules about a change say nothing of a manifest: a changed immutable field is seen only by the API server.
     #[command(after_long_help = format!("\
 Prints FILE:LINE: KIND NAMESPACE/NAME: FIELD: MESSAGE for each problem; with -o json or yaml an object with `findings`,
 empty if all is well.
@@ -70,24 +72,29 @@ Examples:
     Validate(validate::Options),
     /// Print the apps that an AppOfApps generates, without a cluster.
     ///
-    /// The functions are the operator's own. An element in error goes to standard error, the others are printed. The
-    /// owner reference is left out unless the AppOfApps comes from a cluster and so has a uid.
+    /// The functions are the operator's own. DatabricksWorkspaces and ConfigMaps of the input stand in for what generators
+    /// read; a Workspace that admits namespaces by label needs the Namespace's manifest. An element in error goes to standard
+    /// error, the others are printed in the order of the rollout. The owner reference is left out unless the AppOfApps comes
+    /// from a cluster and so has a uid.
     #[command(after_long_help = format!("\
-Prints YAML documents; with -o json or yaml one v1 List.
+Prints YAML documents, each under a comment with step, wave and element; with -o json or yaml one v1 List.
 
 {EXIT_CODES}
 
 Examples:
   databricks-app-operator render -f fleet.yaml
+  databricks-app-operator render -f fleet.yaml -f workspaces.yaml
   databricks-app-operator render -f fleet.yaml -o json | jq '.items[].metadata.name'"))]
     Render(render::Options),
-    /// Print what `kubectl apply` and then the operator would change in the workspaces, step for step.
+    /// Print what `kubectl apply` and then the operator would change, in fleets and in the workspaces, step for step.
     ///
     /// Looks and plans as the operator does, with the status of the objects in the cluster that KUBECONFIG names, and writes
     /// nothing: neither to the cluster nor to a workspace. DatabricksWorkspaces, Secrets and ConfigMaps of the input count as
-    /// applied. Values of variables are never shown.
+    /// applied. Of an AppOfApps it shows which children would be added, changed and removed in which step and wave, whether
+    /// deletions are within the budget, and where the rollout would first stop. Values of variables are never shown.
     #[command(after_long_help = format!("\
-Needs to list DatabricksApps, and to get what the manifests refer to: DatabricksWorkspaces, Secrets, ConfigMaps, Flux sources.
+Needs to list DatabricksApps, and to get what the manifests refer to: DatabricksWorkspaces, Secrets, ConfigMaps, Flux sources;
+for an AppOfApps also to get it, and to list what its generators read: DatabricksWorkspaces, ConfigMaps, Namespaces.
 
 {DIFF_EXIT_CODES}
 

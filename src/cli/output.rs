@@ -65,15 +65,38 @@ pub fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
     serde_saphyr::to_string(value).map_err(|e| Error::Encode("YAML", e.to_string()))
 }
 
-/// Objects as YAML documents, as Git holds them and `kubectl apply -f` takes them.
-pub fn documents(objects: &[Value]) -> Result<String, Error> {
+/// Objects as YAML documents, as Git holds them and `kubectl apply -f` takes them, each under a comment.
+pub fn documents<'a>(objects: impl Iterator<Item = (String, &'a Value)>) -> Result<String, Error> {
     objects
-        .iter()
-        .map(|object| Ok(format!("---\n{}", yaml(object)?)))
+        .map(|(comment, object)| Ok(format!("---\n{}{}", remark(&comment), yaml(object)?)))
         .collect()
 }
 
+/// One line, whatever the text holds; nothing of an empty one.
+fn remark(text: &str) -> String {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    match text {
+        "" => String::new(),
+        text => format!("# {}\n", text.replace(breaks, " ")),
+    }
+}
+
 /// Objects as the one object that `kubectl get -o json` gives, and `-f` takes.
-pub fn list(objects: &[Value]) -> Value {
+pub fn list<T: Serialize>(objects: &[T]) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": objects})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_comment_never_becomes_part_of_a_document() {
+        let object = json!({"a": 1});
+        let objects = [("from x\nb: 2\u{85}c: 3", &object), ("", &object)];
+        let objects = objects.map(|(comment, object)| (comment.to_owned(), object));
+        let text = documents(objects.into_iter()).unwrap();
+        assert_eq!(text, "---\n# from x b: 2 c: 3\na: 1\n---\na: 1\n");
+    }
 }

@@ -1,5 +1,6 @@
 //! What commands look at: the cluster's objects and the workspaces they name, once, through the operator's own parts.
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -8,6 +9,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -48,6 +50,20 @@ pub enum Error {
     Apps(#[source] Box<kube::Error>),
     #[error("listing namespaces, for spec.allowedNamespaces.selector: {0}")]
     Namespaces(#[source] Box<kube::Error>),
+    #[error("reading AppOfApps {name}: {source}")]
+    Parent {
+        name: ObjectName,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("listing DatabricksWorkspaces, which a generator reads: {0}")]
+    Workspaces(#[source] Box<kube::Error>),
+    #[error("listing ConfigMaps of namespace {namespace}, which a generator reads: {source}")]
+    ConfigMaps {
+        namespace: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
 }
 
 /// The cluster, with what the input holds over it. Nothing is ever written through it.
@@ -101,21 +117,12 @@ impl Remote {
     /// The apps of the cluster; those that cannot be decoded are left out, as nobody manages them.
     pub async fn apps(&self) -> Result<Vec<DatabricksApp>, Error> {
         let api: Api<DeserializeGuard<DatabricksApp>> = Api::all(self.kube.clone());
-        let mut apps = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let page = match api.list(&params).await {
-                Ok(page) => page,
-                // A cluster without our definitions holds none.
-                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(apps),
-                Err(source) => return Err(Error::Apps(Box::new(source))),
-            };
-            apps.extend(page.items.into_iter().filter_map(|guarded| guarded.0.ok()));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(apps),
-            }
-        }
+        let all = list(&api, ListParams::default()).await;
+        let all = all.map_err(|source| Error::Apps(Box::new(source)))?;
+        Ok(all
+            .into_iter()
+            .filter_map(|guarded| guarded.0.ok())
+            .collect())
     }
 
     /// The Workspace of that name, from the input or else from the cluster.
@@ -190,6 +197,11 @@ impl Remote {
         if !workspaces.iter().any(selects) {
             return Ok(Vec::new());
         }
+        self.namespaces().await
+    }
+
+    /// All namespaces, those of the input over the cluster's.
+    pub async fn namespaces(&self) -> Result<Vec<PartialObjectMeta<Namespace>>, Error> {
         let api: Api<Namespace> = Api::all(self.kube.clone());
         let list = api.list_metadata(&ListParams::default()).await;
         let list = list.map_err(|source| Error::Namespaces(Box::new(source)))?;
@@ -198,6 +210,27 @@ impl Remote {
             known.entry(namespace.name_any()).or_insert(namespace);
         }
         Ok(known.into_values().collect())
+    }
+}
+
+/// All objects; none of a kind that the cluster does not have.
+pub async fn list<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut all = Vec::new();
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = match api.list(&params).await {
+            Ok(page) => page,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(all),
+            Err(error) => return Err(error),
+        };
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(all),
+        }
     }
 }
 

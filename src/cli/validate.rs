@@ -9,6 +9,7 @@ use url::Url;
 use super::hosts::Hosts;
 use super::input::{self, Files, Input, Manifest, Origin};
 use super::output::{self, Output};
+use super::readable::Readable;
 use super::{PROBLEMS, count, render};
 use crate::admission::{self, Admission, Field, Judge, Objection};
 use crate::databricks::HostPolicy;
@@ -81,6 +82,9 @@ struct Report {
     /// Objects that parents would generate, and that were judged too
     children: usize,
     findings: Vec<Finding>,
+    /// What could not be judged for lack of something to read
+    #[serde(skip)]
+    notes: Vec<String>,
 }
 
 /// Prints what is wrong; exit code 1 if anything is.
@@ -88,8 +92,12 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
     let admission = Admission::new(kinds::crds())?;
     let policy = options.hosts.policy();
     let input = input::read(&options.files);
-    input.note_foreign();
+    let unread = input.foreign.iter().filter(|o| !Readable::is_one(o));
+    input::note_passed_over(unread.count());
     let report = judge(&admission, &policy, &input);
+    for note in &report.notes {
+        eprintln!("{note}");
+    }
     options.output.print(&report, |report| Ok(people(report)))?;
     Ok(if report.findings.is_empty() {
         ExitCode::SUCCESS
@@ -158,7 +166,10 @@ fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
         objects: input.manifests.len(),
         children: 0,
         findings: unreadable.collect(),
+        notes: Vec::new(),
     };
+    // What of these is not as it should be is found below, or refused by whoever else reads it.
+    let (readable, _) = Readable::of(input, "");
     for manifest in &input.manifests {
         let mut objections = admission.judge(&manifest.object);
         let refused = !objections.is_empty();
@@ -172,7 +183,7 @@ fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
         }
         // What the API server refuses never comes to have children.
         if manifest.kind == "AppOfApps" && !refused {
-            children(admission, manifest, &mut report);
+            children(admission, manifest, &readable, &mut report);
         }
     }
     report
@@ -208,7 +219,7 @@ fn host(policy: &HostPolicy, object: &Value) -> Option<Objection> {
     Some(Objection::by_operator(Field::new("spec.host"), message))
 }
 
-fn children(admission: &Admission, manifest: &Manifest, report: &mut Report) {
+fn children(admission: &Admission, manifest: &Manifest, readable: &Readable, report: &mut Report) {
     let mut find = |at: &Field, child, objection| {
         let found = finding(manifest, manifest.place(at), child, objection);
         report.findings.push(found);
@@ -222,20 +233,25 @@ fn children(admission: &Admission, manifest: &Manifest, report: &mut Report) {
             return;
         }
     };
-    let rendered = render::render(&parent);
+    // Judged below, where everything that is wrong with a child is told, and not only the first.
+    let draft = render::generate(&parent, readable, &|_| Vec::new());
     let spec = Field::new("spec");
-    for error in rendered.errors {
+    let mut number = 0;
+    for (source, object) in draft.objects() {
+        number += 1;
+        for objection in admission.judge(&object) {
+            let name = Some(ObjectRef::of(&object));
+            find(&spec.join(source), name, objection);
+        }
+    }
+    let notes = draft.notes(manifest);
+    for error in draft.ordered().errors {
         let field = spec.join(&error.element);
         let message = format!("{}: {}", error.field, error.message);
         find(&field, None, Objection::by_operator(field.clone(), message));
     }
-    for child in &rendered.children {
-        for objection in admission.judge(&child.object) {
-            let name = Some(ObjectRef::of(&child.object));
-            find(&spec.join(&child.source), name, objection);
-        }
-    }
-    report.children += rendered.children.len();
+    report.notes.extend(notes);
+    report.children += number;
 }
 
 #[cfg(test)]
@@ -343,11 +359,59 @@ spec:
         );
         let said = lines(&text);
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].starts_with("x.yaml:14: AppOfApps apps/fleet: spec.generators[0].list.elements[2]: spec.lifecycle.state"), "{said:?}");
+        assert!(said[1].starts_with("x.yaml:14: AppOfApps apps/fleet: spec.generators[0].list.elements[2]: spec.lifecycle.state"), "{said:?}");
         assert!(
-            said[1].contains(
+            said[0].contains(
                 "x.yaml:13: AppOfApps apps/fleet: child DatabricksApp bad-app: spec.lifecycle.state: \"Asleep\""
             ),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn elements_of_live_generators_are_judged_by_what_stands_in_for_them() {
+        let fleet = format!(
+            "{HEAD}AppOfApps
+metadata: {{name: fleet, namespace: apps}}
+spec:
+  generators:
+  - configMaps: {{selector: {{matchLabels: {{a: b}}}}, key: apps.yaml}}
+  template:
+    metadata: {{name: \"{{{{ team }}}}\"}}
+    dependsOn: [\"{{{{ after | default('') }}}}\"]
+    spec: {{workspaceRef: {{name: prod}}}}
+"
+        );
+        let notes = |text: &str| {
+            let admission = Admission::new(kinds::crds()).unwrap();
+            let input = input::read_text("x.yaml", text);
+            judge(&admission, &HostPolicy::default(), &input).notes
+        };
+        assert_eq!(lines(&fleet), Vec::<String>::new());
+        let said = notes(&fleet);
+        assert!(
+            said[0].starts_with(
+                "note: AppOfApps apps/fleet: spec.generators[0].configMaps: no ConfigMap"
+            ),
+            "{said:?}"
+        );
+        let text = format!(
+            "{fleet}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: apps, labels: {{a: b, appofapps.dev/generator: ''}}}}\ndata: {{apps.yaml: '[{{team: app, after: c}}, {{team: BAD}}, {{}}]'}}\n"
+        );
+        let said = lines(&text);
+        assert!(notes(&text).is_empty());
+        assert_eq!(said.len(), 3, "{said:?}");
+        let at = "x.yaml:6: AppOfApps apps/fleet: spec.generators[0].configMaps[m]";
+        assert!(
+            said[0].starts_with(&format!("{at}[1]: metadata.name: \"BAD\"")),
+            "{said:?}"
+        );
+        assert!(
+            said[1].starts_with(&format!("{at}[2]: metadata.name")),
+            "{said:?}"
+        );
+        assert!(
+            said[2].starts_with(&format!("{at}[0]: dependsOn: app: \"c\" is no child")),
             "{said:?}"
         );
     }
@@ -383,6 +447,7 @@ spec:
                 objects: 1,
                 children,
                 findings: Vec::new(),
+                notes: Vec::new(),
             })
         };
         assert_eq!(report(0), "1 object valid\n");

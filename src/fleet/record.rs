@@ -197,7 +197,10 @@ pub fn differs(
     wish: &Record,
     parent: &Parent,
 ) -> bool {
+    let noted = parent.namespace_uid.is_none()
+        || view.annotations.get(annotation::PARENT_UID) == Some(&parent.uid);
     live != wish
+        || !noted
         || view.annotations.get(annotation::APPLIED_DIGEST) != Some(&wish.applied_digest(parent))
         || is_edited(view, child, parent)
 }
@@ -214,14 +217,11 @@ pub fn is_edited(view: &ChildView, child: &Child, parent: &Parent) -> bool {
     };
     let owner = view.owner.as_ref();
     let owned = owner.is_some_and(|owner| owner.controller && owner.uid == parent.uid);
-    let noted = parent.namespace_uid.is_none()
-        || view.annotations.get(annotation::PARENT_UID) == Some(&parent.uid);
     let has = |part: &str, live: &BTreeMap<String, String>, wish: &BTreeMap<String, String>| {
         wish.iter()
             .all(|(key, value)| live.get(key) == Some(value) || ignored(part, key))
     };
     !owned
-        || !noted
         || view.labels.get(label::PARENT) != Some(&parent.name)
         || !has("annotations", &view.annotations, &child.annotations)
         || !has("labels", &view.labels, &child.labels)

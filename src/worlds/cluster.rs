@@ -13,7 +13,8 @@ use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::views::{Child, Views};
+use self::views::Views;
+pub use self::views::{Child, view_of};
 
 use crate::api::names::ObjectName;
 use crate::api::row::{ChildView, Owner};

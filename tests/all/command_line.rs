@@ -140,3 +140,169 @@ fn a_render_without_a_parent_is_an_error() {
     assert_eq!(code(&output), 1);
     assert!(text(&output.stderr).contains("no AppOfApps"));
 }
+
+const WORKSPACE: &str = "apiVersion: appofapps.dev/v1alpha1\nkind: DatabricksWorkspace\nmetadata: {name: NAME, namespace: platform, labels: {env: prod}}\nspec:\n  host: https://NAME.cloud.databricks.com\n  auth: {token: {secretRef: {name: t, key: t}}}\n  allowedNamespaces: ALLOWED\n";
+const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: teams, namespace: NAMESPACE, labels: {appofapps.dev/generator: '', a: b}}\ndata: {apps.yaml: '[{name: sales, namespace: platform}]'}\n";
+
+/// Generator, manifests beside the parent, children with where they come from, words on standard error, exit code.
+type Case<'a> = (&'a str, Vec<String>, &'a [&'a str], &'a [&'a str], i32);
+
+/// A parent with that generator, whose children are named by their elements.
+fn live(generator: &str) -> String {
+    format!(
+        "apiVersion: appofapps.dev/v1alpha1\nkind: AppOfApps\nmetadata: {{name: fleet, namespace: apps}}\nspec:\n  generators: [{generator}]\n  template:\n    metadata: {{name: '{{{{ name }}}}'}}\n    spec: {{workspaceRef: {{name: x, namespace: '{{{{ namespace }}}}'}}}}\n"
+    )
+}
+
+#[test]
+fn manifests_stand_in_for_what_live_generators_read() {
+    let workspace =
+        |name: &str, allowed: &str| WORKSPACE.replace("NAME", name).replace("ALLOWED", allowed);
+    let config_map = |namespace: &str| CONFIG_MAP.replace("NAMESPACE", namespace);
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: apps, labels: {team: a}}\n";
+    let selected = workspace(
+        "prod",
+        "{from: Selector, selector: {matchLabels: {team: a}}}",
+    );
+    let all = "{workspaces: {}}";
+    let maps = "{configMaps: {selector: {matchLabels: {a: b}}, key: apps.yaml}}";
+    let both = "{matrix: {generators: [{workspaces: {}}, {list: {elements: [{name: both}]}}]}}";
+    let cases: &[Case] = &[
+        (
+            all,
+            vec![
+                workspace("west", "{from: All}"),
+                workspace("east", "{from: All}"),
+            ],
+            &[
+                "east # from generators[0].workspaces[platform/east]",
+                "west # from generators[0].workspaces[platform/west]",
+            ],
+            &[],
+            0,
+        ),
+        (
+            all,
+            vec![workspace("west", "{from: Same}")],
+            &[],
+            &[
+                "note: AppOfApps apps/fleet: spec.generators[0].workspaces: no DatabricksWorkspace matches; name the manifests that it reads, too",
+            ],
+            0,
+        ),
+        (
+            "{workspaces: {selector: {matchLabels: {env: lab}}}}",
+            vec![workspace("west", "{from: All}")],
+            &[],
+            &["no DatabricksWorkspace matches\n"],
+            0,
+        ),
+        (
+            all,
+            vec![selected.clone(), namespace.to_owned()],
+            &["prod # from generators[0].workspaces[platform/prod]"],
+            &[],
+            0,
+        ),
+        (
+            all,
+            vec![selected],
+            &[],
+            &[
+                "note: AppOfApps apps/fleet: DatabricksWorkspace platform/prod admits namespaces by their labels",
+                "add the Namespace's manifest",
+            ],
+            0,
+        ),
+        (
+            maps,
+            vec![config_map("apps")],
+            &["sales # from generators[0].configMaps[teams][0]"],
+            &[],
+            0,
+        ),
+        (
+            maps,
+            vec![config_map("other")],
+            &[],
+            &["no ConfigMap with the label"],
+            0,
+        ),
+        (
+            maps,
+            vec![config_map("apps").replace("[{name: sales", "{{")],
+            &[],
+            &[
+                "-:5: AppOfApps apps/fleet: spec.generators[0].configMaps: ConfigMap apps/teams: key apps.yaml",
+            ],
+            1,
+        ),
+        (
+            // Both give a name.
+            both,
+            vec![workspace("west", "{from: All}")],
+            &[],
+            &["-:5: AppOfApps apps/fleet: spec.generators[0].matrix[0,0]: "],
+            1,
+        ),
+        (
+            all,
+            vec![workspace("west", "{from: All}").replace("from: All", "from: 1")],
+            &[],
+            &["-:16: DatabricksWorkspace platform/west: spec.allowedNamespaces"],
+            1,
+        ),
+    ];
+    for (generator, beside, children, words, expected) in cases {
+        let mut input = live(generator);
+        for object in beside {
+            input.push_str(&format!("---\n{object}"));
+        }
+        let output = run(&["render", "-f", "-"], &input);
+        let (printed, said) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(code(&output), *expected, "{input}\n{said}");
+        let documents = printed.split("---\n").skip(1).map(|document| {
+            let (comment, _) = document.split_once('\n').unwrap();
+            let child: Value = serde_saphyr::from_str(document).unwrap();
+            format!("{} {comment}", child["metadata"]["name"].as_str().unwrap())
+        });
+        assert_eq!(documents.collect::<Vec<_>>(), *children, "{input}\n{said}");
+        for words in *words {
+            assert!(
+                said.contains(words),
+                "{words:?} is missing in {said}\n{input}"
+            );
+        }
+        assert!(!words.is_empty() || said.is_empty(), "{said}");
+        // What stands in for nothing is no error either.
+        let validated = run(&["validate", "-f", "-"], &input);
+        assert_eq!(code(&validated), *expected, "{}", text(&validated.stdout));
+    }
+}
+
+#[test]
+fn rendered_children_are_judged_and_come_in_the_order_of_the_rollout() {
+    let fleet = "apiVersion: appofapps.dev/v1alpha1\nkind: AppOfApps\nmetadata: {name: fleet, namespace: apps}\nspec:\n  defaults: {workspaceRef: {name: prod}}\n  apps:\n  - {name: last, wave: 1, dependsOn: [middle]}\n  - {name: middle, wave: 1}\n  - {name: first}\n  - {name: bad, spec: {compute: {size: Huge}}}\n  - {name: lost, dependsOn: [nobody]}\n";
+    let output = run(&["render", "-f", "-"], fleet);
+    assert_eq!(code(&output), 1);
+    let comments = text(&output.stdout).lines().filter(|l| l.starts_with('#'));
+    assert_eq!(
+        comments.collect::<Vec<_>>(),
+        [
+            "# wave 0; from apps[2]",
+            "# wave 1; from apps[1]",
+            "# wave 1, after middle; from apps[0]",
+        ]
+    );
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("-:10: AppOfApps apps/fleet: spec.apps[3]: spec.compute.size: \"Huge\""),
+        "{said}"
+    );
+    assert!(
+        said.contains(
+            "-:11: AppOfApps apps/fleet: spec.apps[4]: dependsOn: lost: \"nobody\" is no child"
+        ),
+        "{said}"
+    );
+}

@@ -182,7 +182,10 @@ async fn refusals_holds_and_children_are_told_and_nothing_is_written() {
     assert_eq!(by_name("still")["held"]["reason"], "SuspendedBySpec");
     assert_eq!(verbs(by_name("still")), ["create", "grant", "deploy"]);
     assert_eq!(refused("lost"), "WorkspaceNotFound");
-    assert_eq!(refused("first"), "ForeignChild");
+    assert_eq!(refused("fleet"), "ForeignChild");
+    let added = &by_name("fleet")["fleet"]["stages"][0]["children"];
+    assert_eq!(added[0]["name"], "one");
+    assert_eq!(added.as_array().unwrap().len(), 1, "{added:#}");
     assert_eq!(verbs(by_name("one")), ["create", "grant", "deploy"]);
     assert_eq!(refused("nobody"), "PrincipalNotFound");
     let granted = by_name("nobody")["changes"].as_array().unwrap().iter();
@@ -194,10 +197,171 @@ async fn refusals_holds_and_children_are_told_and_nothing_is_written() {
     assert_eq!(
         order,
         [
-            "second", "still", "lost", "nobody", "watched", "fleet", "first", "one"
+            "second", "still", "lost", "nobody", "watched", "fleet", "one"
         ]
     );
     assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
     assert_eq!(scene.audited_writes().len(), before);
+    scene.end().await;
+}
+
+fn stopped_app(description: &str) -> Value {
+    json!({"workspaceRef": {"name": "prod"}, "description": description, "lifecycle": {"state": "Stopped"},
+        "deployment": {"env": [{"name": "KEY", "value": format!("s3cret-{description}")}]}})
+}
+
+/// `name change now: fields`, in order.
+fn children(entry: &Value) -> Vec<String> {
+    let stages = entry["fleet"]["stages"].as_array().unwrap().iter();
+    let children = stages.flat_map(|stage| stage["children"].as_array().unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    children
+        .map(|child| {
+            let fields = child["fields"].as_array().unwrap().iter();
+            let fields: Vec<String> = fields.map(|f| text(&f["field"])).collect();
+            let (name, change) = (text(&child["name"]), text(&child["change"]));
+            format!("{name} {change} {}: {}", child["now"], fields.join(" "))
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_a_fleet_is_told_and_then_done() {
+    let Some(scene) = Scene::start("what_becomes_of_a_fleet_is_told_and_then_done").await else {
+        return;
+    };
+    let namespace = scene.namespace.clone();
+    let app = |name: &str, wave: u32, description: &str| json!({"name": name, "wave": wave, "spec": stopped_app(description)});
+    let spec = |apps: Vec<Value>| json!({"apps": apps, "prune": {"maxDeletions": "1"}});
+    let before = spec(vec![
+        app("api", 0, "v1"),
+        app("ui", 1, "v1"),
+        app("old-1", 0, "v1"),
+        app("old-2", 0, "v1"),
+    ]);
+    scene.put("AppOfApps", "fleet", before.clone()).await;
+    scene
+        .wait("AppOfApps", "fleet", "Ready", "True/Succeeded")
+        .await;
+    let writes = scene.audited_writes().len();
+    scene.zero().await;
+
+    // The same once more changes nothing, and what others set is theirs.
+    let labels = json!({"metadata": {"labels": {"cost": "7"}}});
+    scene.merge("DatabricksApp", "ui", labels).await;
+    let (code, said) = read(&scene, &manifest(&scene, "AppOfApps", "fleet", &before)).await;
+    assert_eq!((code, said.as_str()), (0, "no changes to 4 children\n"));
+
+    let mut api = app("api", 0, "v2");
+    // A field that leaves the template leaves the child.
+    api["spec"].as_object_mut().unwrap().remove("lifecycle");
+    let after = spec(vec![api, app("ui", 1, "v2"), app("new", 1, "v1")]);
+    let text = manifest(&scene, "AppOfApps", "fleet", &after);
+    let (code, entries) = diff(&scene, &text).await;
+    assert_eq!(code, 2, "{entries:#?}");
+    assert!(!format!("{entries:?}").contains("s3cret"));
+    let fleet = &entries[0];
+    assert_eq!(
+        children(fleet),
+        [
+            "api update true: deployment.env[KEY] description lifecycle.state",
+            "new create false: ",
+            "ui update false: deployment.env[KEY] description",
+        ]
+    );
+    let removal = &fleet["fleet"]["removal"];
+    assert_eq!(removal["verdict"], "needsConfirmation");
+    assert_eq!(removal["names"], json!(["old-1", "old-2"]));
+    assert_eq!(fleet["fleet"]["rollout"]["wave"], 0);
+    // What would then be done in the workspaces, of those that change.
+    let looked: Vec<&str> = entries[1..]
+        .iter()
+        .map(|e| e["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(looked, ["api", "new", "ui"]);
+    assert_eq!(verbs(&entries[2]), ["create"]);
+    assert_eq!(verbs(&entries[3]), ["update"]);
+    let (code, said) = read(&scene, &text).await;
+    assert_eq!(code, 2);
+    let digest = removal["confirm"].as_str().unwrap();
+    let start = format!(
+        "AppOfApps {namespace}/fleet: 1 added, 2 changed, 2 removed
+  wave 0
+    change   api
+             deployment.env[KEY]: changed
+             description: \"v1\" → \"v2\"
+             lifecycle.state: \"Stopped\" → (none)
+  wave 1, later
+    add      new from apps[2]
+    change   ui
+             deployment.env[KEY]: changed
+             description: \"v1\" → \"v2\"
+  remove   old-1, old-2: needs confirmation: 2 of 5 children would go, at most 1 may at once (maxDeletions 1)
+           to let them go: kubectl annotate aoa -n {namespace} fleet --overwrite --field-manager=flux-client-side-apply appofapps.dev/confirm-prune={digest}
+  stops    first at wave 0, until its children have passed their gates
+DatabricksApp {namespace}/api in {namespace}/prod
+"
+    );
+    assert!(said.starts_with(&start), "{said}");
+    assert!(said.contains("changes to 5 of 5 children\n"), "{said}");
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    assert_eq!(scene.audited_writes().len(), writes);
+
+    // What was told is done, by the digest that it named.
+    scene.put("AppOfApps", "fleet", after).await;
+    scene
+        .wait("AppOfApps", "fleet", "Ready", "False/PruneWaiting")
+        .await;
+    let confirm = json!({"metadata": {"annotations": {"appofapps.dev/confirm-prune": digest}}});
+    scene.merge("AppOfApps", "fleet", confirm).await;
+    scene
+        .wait("AppOfApps", "fleet", "Ready", "True/Succeeded")
+        .await;
+    let ui = scene.get("DatabricksApp", "ui").await;
+    assert_eq!(ui["metadata"]["labels"]["cost"], "7");
+    assert!(scene.get("DatabricksApp", "old-1").await.is_null());
+    let (code, said) = read(&scene, &text).await;
+    assert_eq!((code, said.as_str()), (0, "no changes to 3 children\n"));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generators_read_the_cluster_under_what_the_input_brings() {
+    let test = "generators_read_the_cluster_under_what_the_input_brings";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    let namespace = &scene.namespace;
+    let map = |name: &str, team: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{appofapps.dev/generator: '', a: b}}}}\ndata: {{apps.yaml: '[{{team: {team}}}]'}}\n"
+        )
+    };
+    scene.apply(&map("first", "sales")).await;
+    scene.apply(&map("second", "finance")).await;
+    let maps = json!({"selector": {"matchLabels": {"a": "b"}}, "key": "apps.yaml"});
+    // Another test's Workspace may admit this namespace, too.
+    let mine = json!({"matchLabels": {"namespace": namespace}});
+    let template = json!({"metadata": {"name": "{{ team }}-{{ name }}"},
+        "spec": {"workspaceRef": {"name": "{{ name }}", "namespace": "{{ namespace }}"}, "lifecycle": {"state": "Stopped"}}});
+    let generators = json!([{"configMaps": maps}, {"workspaces": {"selector": mine}}]);
+    let spec =
+        json!({"generators": [{"matrix": {"generators": generators}}], "template": template});
+    let labels = json!({"metadata": {"labels": {"namespace": namespace}}});
+    scene.merge("DatabricksWorkspace", "prod", labels).await;
+    let fleet = manifest(&scene, "AppOfApps", "fleet", &spec);
+    let names = |entries: &[Value]| {
+        let added = children(&entries[0]).into_iter();
+        let names: Vec<String> = added
+            .map(|c| c.split(' ').next().unwrap().to_owned())
+            .collect();
+        names
+    };
+    let (code, entries) = diff(&scene, &fleet).await;
+    assert_eq!(code, 2, "{entries:#?}");
+    assert_eq!(names(&entries), ["finance-prod", "sales-prod"]);
+    let over = map("second", "legal") + "---\n" + &map("third", "people");
+    let (_, entries) = diff(&scene, &format!("{fleet}\n---\n{over}")).await;
+    assert_eq!(names(&entries), ["legal-prod", "people-prod", "sales-prod"]);
     scene.end().await;
 }

@@ -3,21 +3,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use kube::api::ObjectMeta;
 use serde_json::Value;
 
+use super::parents::{self, Wish};
 use super::{Entry, Why};
 use crate::admission::{Admission, Field};
+use crate::api::annotation;
 use crate::api::app_of_apps::AppOfApps;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
-use crate::api::{annotation, label};
+use crate::cli::cluster;
 use crate::cli::input::{Input, Manifest};
+use crate::cli::readable::Found;
 use crate::cli::remote::placed;
 use crate::cli::render;
-use crate::engine::reconcile::{hold, name_of};
+use crate::engine::reconcile::name_of;
+use crate::fleet::Moment;
 use crate::kinds::DatabricksApp;
 use crate::kinds::app::APP;
 use crate::kinds::app::spec::AppMemory;
+use crate::worlds::databricks::WORKSPACE;
 
 /// The kind of a parent.
 const PARENT: &str = "AppOfApps";
@@ -37,8 +43,31 @@ pub struct Candidate {
 pub struct Candidates {
     /// In the order of the input, children after their parent.
     pub entries: Vec<Candidate>,
-    /// Parents that generate something.
-    pub parents: Vec<ObjectName>,
+    /// What could not be told, for people.
+    pub notes: Vec<String>,
+}
+
+/// What the cluster holds.
+pub struct Known<'a> {
+    pub apps: &'a [DatabricksApp],
+    /// Of each parent of the input that can be read.
+    pub parents: &'a BTreeMap<ObjectName, KnownParent>,
+    pub now: Moment,
+}
+
+/// A parent in the cluster, if it exists, and what its generators would read.
+#[derive(Debug, Default)]
+pub struct KnownParent {
+    pub live: Option<AppOfApps>,
+    pub found: Found,
+}
+
+/// The parents of the input that can be read.
+pub fn declared(input: &Input, namespace: &str) -> Vec<AppOfApps> {
+    let manifests = input.manifests.iter().filter(|m| m.kind == PARENT);
+    manifests
+        .filter_map(|m| render::parse(&placed(&m.object, namespace)).ok())
+        .collect()
 }
 
 /// Reads the input. Of an object that is there twice the last counts, as `kubectl apply` leaves it.
@@ -46,18 +75,32 @@ pub fn candidates(
     admission: &Admission,
     input: &Input,
     namespace: &str,
-    live: &[DatabricksApp],
+    known: &Known<'_>,
 ) -> Candidates {
-    let known: BTreeMap<ObjectName, &DatabricksApp> =
-        live.iter().map(|app| (name_of(app), app)).collect();
-    let reader = Reader { admission, known };
+    let live = known.apps.iter().map(|app| (name_of(app), app)).collect();
+    let mut reader = Reader {
+        admission,
+        known,
+        live,
+        existing: Vec::new(),
+        all: input.foreign.iter().any(cluster::is_overlaid)
+            || input.manifests.iter().any(|m| m.kind == WORKSPACE),
+    };
+    let place = |manifest: &Manifest| placed(&manifest.object, namespace);
+    let manifests = input.manifests.iter();
+    let apps = manifests.map(|m| (m.kind == APP).then(|| reader.app(m, &place(m))));
+    let apps: Vec<Option<Candidate>> = apps.collect();
+    // A parent sees what the same apply makes beside it.
+    let declared = apps.iter().flatten().filter_map(|c| c.app.clone());
+    reader.existing = over(known.apps, declared);
     let mut found = Candidates::default();
-    for manifest in &input.manifests {
-        let object = placed(&manifest.object, namespace);
+    for (manifest, app) in input.manifests.iter().zip(apps) {
         match manifest.kind.as_str() {
-            APP => found.entries.push(reader.app(manifest, &object)),
-            PARENT => reader.parent(manifest, &object, &mut found),
-            _ => found.entries.extend(reader.other(manifest, &object)),
+            _ if app.is_some() => found.entries.extend(app),
+            PARENT => reader.parent(manifest, &place(manifest), &mut found),
+            _ => found
+                .entries
+                .extend(reader.other(manifest, &place(manifest))),
         }
     }
     let mut seen = BTreeSet::new();
@@ -74,9 +117,25 @@ pub fn candidates(
     found
 }
 
+/// The cluster's apps once these are applied.
+pub fn over(
+    live: &[DatabricksApp],
+    apps: impl Iterator<Item = DatabricksApp>,
+) -> Vec<DatabricksApp> {
+    let all = live.iter().cloned().chain(apps);
+    let by_name: BTreeMap<ObjectName, DatabricksApp> =
+        all.map(|app| (name_of(&app), app)).collect();
+    by_name.into_values().collect()
+}
+
 struct Reader<'a> {
     admission: &'a Admission,
-    known: BTreeMap<ObjectName, &'a DatabricksApp>,
+    known: &'a Known<'a>,
+    live: BTreeMap<ObjectName, &'a DatabricksApp>,
+    /// Once the apps of the input are applied.
+    existing: Vec<DatabricksApp>,
+    /// Children are looked at also without a change: what they refer to may be another.
+    all: bool,
 }
 
 impl Reader<'_> {
@@ -120,7 +179,7 @@ impl Reader<'_> {
         }
         match serde_path_to_error::deserialize::<_, DatabricksApp>(object) {
             Ok(app) => {
-                let live = self.known.get(&name_of(&app)).copied();
+                let live = self.live.get(&name_of(&app)).copied();
                 let namespace = app.namespace().unwrap_or_default();
                 let workspace = app.spec.workspace_ref.resolve(&namespace);
                 candidate.entry.workspace = Some(workspace.to_string());
@@ -150,46 +209,39 @@ impl Reader<'_> {
             },
             app: None,
         };
-        let (true, Ok(parent)) = (own.entry.refusals.is_empty(), parsed) else {
+        let (true, Ok(mut parent)) = (own.entry.refusals.is_empty(), parsed) else {
             found.entries.push(own);
             return;
         };
-        let rendered = render::render(&parent);
-        for error in &rendered.errors {
-            let place = manifest.place(&Field::new("spec").join(&error.element));
-            let message = format!("{place}: spec.{error}");
-            own.entry
-                .refusals
-                .push(Why::new(Reason::GenerationFailed, message));
-        }
-        own.entry.held = hold(&parent).map(Why::from);
-        let held = own.entry.held.clone();
-        found.parents.push(name_of(&parent));
+        let nothing = KnownParent::default();
+        let known = self.known.parents.get(&name_of(&parent));
+        let known = known.unwrap_or(&nothing);
+        let live = known.live.as_ref();
+        parent.metadata = metadata(&parent, live.map(|live| &live.metadata));
+        let held = parents::held(&parent);
+        let followed = parents::follow(
+            self.admission,
+            &Wish {
+                manifest,
+                parent: &parent,
+                known,
+                existing: &self.existing,
+                now: self.known.now,
+            },
+        );
+        own.entry.held.clone_from(&held);
+        own.entry.refusals = followed.refusals;
+        own.entry.fleet = Some(followed.fleet);
+        found.notes.extend(followed.notes);
         found.entries.push(own);
-        for child in rendered.children {
-            let mut candidate = self.child(&parent, &child.object);
+        let coming = followed.coming.into_iter();
+        for coming in coming.filter(|c| c.changes || self.all) {
+            let mut candidate = self.candidate(&coming.object, Vec::new());
             if let Some(why) = &held {
                 candidate.entry.held = Some(why.clone());
             }
             found.entries.push(candidate);
         }
-    }
-
-    fn child(&self, parent: &AppOfApps, object: &Value) -> Candidate {
-        let objections = self.admission.judge(object).into_iter();
-        let mut refusals: Vec<Why> = objections
-            .map(|o| Why::new(Reason::ChildRefused, format!("{}: {}", o.field, o.message)))
-            .collect();
-        let parent = name_of(parent);
-        let name = ObjectName::new(&parent.namespace, text(&object["metadata"]["name"]));
-        let live = self.known.get(&name);
-        if live.is_some_and(|live| owner(live).as_ref() != Some(&parent)) {
-            let message = format!(
-                "exists and was not made by AppOfApps {parent}; rename the child or delete what exists"
-            );
-            refusals.push(Why::new(Reason::ForeignChild, message));
-        }
-        self.candidate(object, refusals)
     }
 }
 
@@ -206,44 +258,44 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The AppOfApps that controls the object.
-fn owner(app: &DatabricksApp) -> Option<ObjectName> {
-    let mut owners = app.owner_references().iter();
-    let owner = owners.find(|o| o.controller == Some(true) && o.kind == PARENT)?;
-    Some(ObjectName::new(
-        app.namespace().unwrap_or_default(),
-        &owner.name,
-    ))
+/// The object that an apply leaves: identity and status of the one that is there, spec, labels and annotations of the file.
+fn applied(mut app: DatabricksApp, live: Option<&DatabricksApp>) -> DatabricksApp {
+    app.metadata = metadata(&app, live.map(|live| &live.metadata));
+    app.status = live.and_then(|live| live.status.clone());
+    app
 }
 
-/// The object that an apply leaves: identity and status of the one that is there, spec and annotations of the file.
-fn applied(mut app: DatabricksApp, live: Option<&DatabricksApp>) -> DatabricksApp {
+/// The metadata that an apply leaves. An object that is new is the youngest there is, so that it takes no name away from
+/// anybody.
+fn metadata(object: &impl ResourceExt, live: Option<&ObjectMeta>) -> ObjectMeta {
     let Some(live) = live else {
-        // The youngest there is, so that it takes no name away from anybody.
-        app.metadata.uid = Some(format!("new {}", name_of(&app)));
-        app.metadata.creation_timestamp = Some(Time(jiff::Timestamp::now()));
-        app.status = None;
-        return app;
+        let namespace = object.namespace().unwrap_or_default();
+        let name = ObjectName::new(namespace, object.name_any());
+        return ObjectMeta {
+            uid: Some(format!("new {name}")),
+            creation_timestamp: Some(Time(jiff::Timestamp::now())),
+            ..object.meta().clone()
+        };
     };
-    let mut annotations = live.annotations().clone();
+    let mut annotations = live.annotations.clone().unwrap_or_default();
+    let mut labels = live.labels.clone().unwrap_or_default();
     let last: Value = annotations
         .remove(LAST_APPLIED)
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
-    for key in last["metadata"]["annotations"]
-        .as_object()
-        .into_iter()
-        .flat_map(|a| a.keys())
-    {
-        annotations.remove(key);
+    for (part, kept) in [("annotations", &mut annotations), ("labels", &mut labels)] {
+        let before = last["metadata"][part].as_object();
+        for key in before.into_iter().flat_map(|members| members.keys()) {
+            kept.remove(key);
+        }
     }
-    annotations.extend(app.annotations().clone());
-    app.metadata = kube::api::ObjectMeta {
+    annotations.extend(object.annotations().clone());
+    labels.extend(object.labels().clone());
+    ObjectMeta {
         annotations: Some(annotations),
-        ..live.metadata.clone()
-    };
-    app.status.clone_from(&live.status);
-    app
+        labels: Some(labels),
+        ..live.clone()
+    }
 }
 
 /// What the operator remembers of the object. One that it never saw carries its annotations as handled, as in the first
@@ -270,28 +322,4 @@ pub fn uses_secrets(app: &DatabricksApp) -> bool {
     let from = env.filter_map(|e| e.value_from.as_ref());
     git.is_some_and(|g| g.credential_secret_ref.is_some())
         || from.into_iter().any(|f| f.secret_key_ref.is_some())
-}
-
-/// Children in the cluster that a parent of the input does not generate any more, by parent.
-pub fn leaving(
-    parents: &[ObjectName],
-    entries: &[Candidate],
-    live: &[DatabricksApp],
-) -> BTreeMap<ObjectName, Vec<String>> {
-    let asked: BTreeSet<(&str, &str)> = entries
-        .iter()
-        .filter(|c| c.entry.kind == APP)
-        .map(|c| (c.entry.namespace.as_str(), c.entry.name.as_str()))
-        .collect();
-    let mut leaving: BTreeMap<ObjectName, Vec<String>> = BTreeMap::new();
-    for app in live {
-        let name = name_of(app);
-        let labelled = app.labels().contains_key(label::PARENT);
-        if let Some(parent) = owner(app).filter(|p| labelled && parents.contains(p))
-            && !asked.contains(&(name.namespace.as_str(), name.name.as_str()))
-        {
-            leaving.entry(parent).or_default().push(name.name);
-        }
-    }
-    leaving
 }

@@ -1,20 +1,29 @@
 //! `diff`: what `kubectl apply` followed by the operator would do to the workspaces, step for step: the operator's own look
 //! and planner, and nothing written to anybody.
 mod candidates;
+mod fields;
+mod fleet;
+mod known;
+mod outcome;
+mod parents;
 pub mod people;
+mod predict;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use serde::Serialize;
+use serde_json::Value;
 
-use self::candidates::{Candidate, Candidates};
+use self::candidates::{Candidate, Candidates, Known};
+use self::outcome::Fleet;
 use super::hosts::{ArtifactHosts, Hosts};
 use super::input::{self, Files, Input};
 use super::output::{self, Output};
+use super::readable::Readable;
 use super::remote::{self, Looked, Remote};
 use super::{CHANGES, PROBLEMS, cluster};
 use crate::admission::{self, Admission};
@@ -25,7 +34,8 @@ use crate::databricks::HostPattern;
 use crate::engine::fold::Hold;
 use crate::engine::managed::{Managed, Trouble};
 use crate::engine::plan::{self, Wish};
-use crate::engine::reconcile::{hold, name_of};
+use crate::engine::reconcile::hold;
+use crate::fleet::Moment;
 use crate::kinds::app::Cluster;
 use crate::kinds::app::model::{Foreseen, foresee};
 use crate::kinds::app::plan::Inputs;
@@ -90,6 +100,15 @@ pub struct Entry {
     refusals: Vec<Why>,
     /// Why the changes would wait.
     held: Option<Why>,
+    /// What would become of the children; only of a parent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<Fleet>,
+}
+
+impl Entry {
+    fn changes_anything(&self) -> bool {
+        !self.changes.is_empty() || self.fleet.as_ref().is_some_and(Fleet::changes)
+    }
 }
 
 /// A reason of the operator's catalogue, and its words.
@@ -133,7 +152,8 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
     for error in &input.errors {
         eprintln!("{error}");
     }
-    let unused = input.foreign.iter().filter(|o| !cluster::is_overlaid(o));
+    let used = |o: &Value| cluster::is_overlaid(o) || Readable::is_one(o);
+    let unused = input.foreign.iter().filter(|o| !used(o));
     input::note_passed_over(unused.count());
     let (format, entries) = (options.output, compare(options, &input).await?);
     if entries.is_empty() && input.errors.is_empty() {
@@ -146,7 +166,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
 fn verdict(entries: &[Entry], failed: bool) -> ExitCode {
     if failed || entries.iter().any(|e| !e.refusals.is_empty()) {
         PROBLEMS.into()
-    } else if entries.iter().any(|e| !e.changes.is_empty()) {
+    } else if entries.iter().any(Entry::changes_anything) {
         CHANGES.into()
     } else {
         ExitCode::SUCCESS
@@ -157,13 +177,24 @@ async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
     let admission = Admission::new(kinds::crds())?;
     let remote = Remote::open(input, options.namespace, options.hosts).await?;
     let live = remote.apps().await?;
-    let Candidates { entries, parents } =
-        candidates::candidates(&admission, input, &remote.namespace, &live);
-    for (parent, children) in candidates::leaving(&parents, &entries, &live) {
-        eprintln!(
-            "AppOfApps {parent}: no longer generates {}; its spec says whether they are deleted",
-            children.join(", ")
-        );
+    let (readable, faults) = Readable::of(input, &remote.namespace);
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    let parents = candidates::declared(input, &remote.namespace);
+    let clock = Clock::real();
+    let known = Known {
+        apps: &live,
+        parents: &known::parents(&remote, parents, readable).await?,
+        now: Moment {
+            at: clock.now(),
+            clock,
+        },
+    };
+    let Candidates { entries, notes } =
+        candidates::candidates(&admission, input, &remote.namespace, &known);
+    for note in &notes {
+        eprintln!("{note}");
     }
     let apps: Vec<DatabricksApp> = entries.iter().filter_map(|e| e.app.clone()).collect();
     let cluster = cluster_of(
@@ -172,20 +203,13 @@ async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
         &options.operator_namespace,
         options.artifacts.artifact_hosts,
     );
-    let applied = applied(&apps, live);
+    // So that each knows who else claims its name.
+    let applied = candidates::over(&live, apps.iter().cloned());
     let looked = remote
         .look(&workspaces(&apps), &applied, cluster.await)
         .await?;
     let looks = stream::iter(entries).map(|candidate| look(&looked, candidate));
     Ok(looks.buffered(AT_ONCE).collect().await)
-}
-
-/// The cluster's apps once everything is applied, so that each knows who else claims its name.
-fn applied(apps: &[DatabricksApp], live: Vec<DatabricksApp>) -> Vec<DatabricksApp> {
-    let all = live.into_iter().chain(apps.iter().cloned());
-    let by_name: BTreeMap<ObjectName, DatabricksApp> =
-        all.map(|app| (name_of(&app), app)).collect();
-    by_name.into_values().collect()
 }
 
 fn workspaces(apps: &[DatabricksApp]) -> BTreeSet<ObjectName> {
@@ -278,5 +302,7 @@ fn read_only(app: &DatabricksApp) -> Option<Why> {
     (mode != Mode::Manage).then(|| Why::new(Reason::ReadOnly, message))
 }
 
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod tests;

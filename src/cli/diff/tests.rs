@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 use serde_json::{Value, json};
 
-use super::candidates::{Candidates, candidates, leaving, memory};
+use super::candidates::{Candidates, Known, KnownParent, candidates, declared, memory};
 use super::*;
 use crate::api::annotation;
+use crate::api::app_of_apps::AppOfApps;
+use crate::engine::reconcile::name_of;
 
 const HEAD: &str = "apiVersion: appofapps.dev/v1alpha1\nkind: ";
 
@@ -24,14 +26,32 @@ fn live(metadata: Value, status: Value) -> DatabricksApp {
 }
 
 fn read(text: &str, live: &[DatabricksApp]) -> Candidates {
+    read_over(text, live, None)
+}
+
+/// What the text leads to, in namespace `apps`; `live`, `parent`: what the cluster holds.
+pub fn read_over(text: &str, live: &[DatabricksApp], parent: Option<&AppOfApps>) -> Candidates {
     let input = input::read_text("x.yaml", text);
     assert!(input.errors.is_empty(), "{:?}", input.errors);
-    candidates(
-        &Admission::new(crate::kinds::crds()).unwrap(),
-        &input,
-        "apps",
-        live,
-    )
+    let (readable, _) = Readable::of(&input, "apps");
+    let known = declared(&input, "apps").into_iter().map(|wish| {
+        let known = KnownParent {
+            live: parent.cloned(),
+            found: readable.read(&wish),
+        };
+        (name_of(&wish), known)
+    });
+    let clock = Clock::real();
+    let known = Known {
+        apps: live,
+        parents: &known.collect(),
+        now: Moment {
+            at: clock.now(),
+            clock,
+        },
+    };
+    let admission = Admission::new(crate::kinds::crds()).unwrap();
+    candidates(&admission, &input, "apps", &known)
 }
 
 #[test]
@@ -112,37 +132,6 @@ fn children_follow_their_parent_and_are_held_with_it() {
     );
     let held = |n: usize| found.entries[n].entry.held.as_ref().map(|w| w.reason);
     assert_eq!((held(1), held(2)), (Some("SuspendedBySpec"), None));
-}
-
-#[test]
-fn children_that_leave_are_named_and_those_of_others_are_not_taken() {
-    let owned = |name: &str, parent: &str| {
-        let owner = json!([{"apiVersion": "appofapps.dev/v1alpha1", "kind": "AppOfApps", "name": parent, "uid": "p", "controller": true}]);
-        live(
-            json!({"name": name, "namespace": "apps", "ownerReferences": owner, "labels": {"appofapps.dev/parent": parent}}),
-            Value::Null,
-        )
-    };
-    let fleet = format!(
-        "{HEAD}AppOfApps\nmetadata: {{name: fleet}}\nspec:\n  defaults: {{workspaceRef: {{name: prod}}}}\n  apps:\n  - name: one\n  - name: theirs\n"
-    );
-    let there = [
-        owned("one", "fleet"),
-        owned("old", "fleet"),
-        owned("theirs", "other"),
-    ];
-    let found = read(&fleet, &there);
-    let refused = |name: &str| {
-        let candidate = found.entries.iter().find(|c| c.entry.name == name).unwrap();
-        candidate.entry.refusals.first().map(|w| w.reason)
-    };
-    assert_eq!(
-        (refused("one"), refused("theirs")),
-        (None, Some("ForeignChild"))
-    );
-    let leaving = leaving(&found.parents, &found.entries, &there);
-    assert_eq!(leaving[&ObjectName::new("apps", "fleet")], ["old"]);
-    assert_eq!(leaving.len(), 1);
 }
 
 #[test]

@@ -157,13 +157,6 @@ pub struct Input {
     pub foreign: Vec<Value>,
 }
 
-impl Input {
-    /// Says on standard error how many objects were passed over.
-    pub fn note_foreign(&self) {
-        note_passed_over(self.foreign.len());
-    }
-}
-
 /// Says on standard error how many objects of other kinds were passed over.
 pub fn note_passed_over(number: usize) {
     if number > 0 {

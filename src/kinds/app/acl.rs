@@ -46,7 +46,7 @@ pub fn read_acl(body: &Value) -> Acl {
             text(entry, "service_principal_name"),
         ) {
             (user, _, _) if !user.is_empty() => format!("user:{}", user.to_lowercase()),
-            (_, group, _) if group == "admins" => continue,
+            (_, group, _) if group == ADMINS => continue,
             (_, group, _) if !group.is_empty() => format!("group:{group}"),
             (_, _, id) if !id.is_empty() => format!("sp:{}", id.to_lowercase()),
             _ => continue,
@@ -67,11 +67,15 @@ pub fn read_acl(body: &Value) -> Acl {
     acl
 }
 
+/// Workspace administrators: they manage every app by inheritance, and nobody grants or takes that.
+const ADMINS: &str = "admins";
+
 /// The grants asked for, the operator's own identity with CAN_MANAGE among them. One principal's levels merge to the
 /// highest.
 pub fn wanted_acl(grants: &[Grant], identity: &str) -> Acl {
     let mut acl = Acl::new();
-    for grant in grants {
+    let to_admins = |grant: &&Grant| grant.principal.group.as_deref() == Some(ADMINS);
+    for grant in grants.iter().filter(|grant| !to_admins(grant)) {
         let held = acl
             .entry(principal_key(&grant.principal))
             .or_insert(grant.level);

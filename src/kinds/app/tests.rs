@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::acl::read_acl;
+use super::acl::{read_acl, wanted_acl};
 use super::code::{Code, Origin};
 use super::fields;
 use super::model::{Model, foresee};
 use super::plan::{Claim, Inputs, Observed, Refused, Step, needs_confirmation, plan};
 use super::spec::{
-    AppMemory, DatabricksApp, DatabricksAppSpec, InFlight, InFlightStep, Level, RecordedApp,
+    AppMemory, DatabricksApp, DatabricksAppSpec, Grant, InFlight, InFlightStep, Level, RecordedApp,
 };
 use super::wire::{self, RemoteApp};
 use crate::api::annotation;
@@ -374,6 +374,20 @@ fn inherited_grants_and_admins_are_nobodys_drift() {
     assert_eq!(
         acl,
         BTreeMap::from([("user:a@x".to_owned(), Level::CanUse)])
+    );
+}
+
+#[test]
+fn a_grant_to_admins_changes_nothing_as_they_manage_every_app() {
+    let grants = json!([
+        {"principal": {"group": "admins"}, "level": "CanManage"},
+        {"principal": {"group": "users"}, "level": "CanUse"},
+    ]);
+    let grants: Vec<Grant> = serde_json::from_value(grants).unwrap();
+    let want = wanted_acl(&grants, "operator@x");
+    assert_eq!(
+        want.keys().collect::<Vec<_>>(),
+        ["group:users", "user:operator@x"]
     );
 }
 

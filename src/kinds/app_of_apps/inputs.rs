@@ -37,9 +37,9 @@ pub struct FleetInputs {
 /// Which kinds of inputs the generators of a parent name.
 #[derive(Debug, Default, PartialEq)]
 pub struct Needs {
-    workspaces: bool,
+    pub workspaces: bool,
     /// Keys of ConfigMaps; none if no generator reads any.
-    config_map_keys: BTreeSet<String>,
+    pub config_map_keys: BTreeSet<String>,
 }
 
 impl Needs {
@@ -176,7 +176,8 @@ async fn listed_within(wire: Duration, synced: &Synced, resource: &str) -> Resul
     }
 }
 
-fn workspace(workspace: &DatabricksWorkspace) -> WorkspaceInput {
+/// A Workspace as generators read it.
+pub fn workspace(workspace: &DatabricksWorkspace) -> WorkspaceInput {
     let status = workspace.status.as_ref();
     let total = status.and_then(|s| Some(i64::from(s.details.apps.as_ref()?.total)));
     let limit = workspace.spec.limits.max_apps.map(i64::from);
@@ -190,7 +191,8 @@ fn workspace(workspace: &DatabricksWorkspace) -> WorkspaceInput {
     }
 }
 
-fn config_map(map: &ConfigMap, keys: &BTreeSet<String>) -> ConfigMapInput {
+/// A ConfigMap as generators read it, without what none of `keys` names.
+pub fn config_map(map: &ConfigMap, keys: &BTreeSet<String>) -> ConfigMapInput {
     let data = map.data.iter().flatten();
     let named = data.filter(|(key, _)| keys.contains(*key));
     ConfigMapInput {

@@ -1,6 +1,6 @@
 //! AppOfApps: what a parent does to its children. Which children there should be, in which order they change, and what may be
 //! deleted is decided in `fleet`.
-mod inputs;
+pub mod inputs;
 mod plan;
 mod report;
 mod step;

@@ -62,6 +62,11 @@ fn renewed<K: Child>(known: Arc<ChildView>, object: &K) -> Arc<ChildView> {
     Arc::new(seen(object, Some(&known)))
 }
 
+/// One object as its parent sees it.
+pub fn view_of<K: Child>(object: &K) -> ChildView {
+    seen(object, None)
+}
+
 /// `before` is an older view of the same object; its spec is the same until the generation rises.
 fn seen<K: Child>(object: &K, before: Option<&ChildView>) -> ChildView {
     let same = before.filter(|before| object.meta().generation == Some(before.generation));

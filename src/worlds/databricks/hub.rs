@@ -1,5 +1,5 @@
 //! From a reference to a connection: the one way to a workspace.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,26 @@ pub struct Admitting {
     pub workspaces: Vec<Arc<DeserializeGuard<DatabricksWorkspace>>>,
     /// Workspaces that cannot be decoded: whom they admit is not known.
     pub unreadable: Vec<ObjectName>,
+}
+
+/// Whether the Workspace, which lies in `home`, admits objects of a namespace with these labels.
+pub fn admits(
+    workspace: &DatabricksWorkspace,
+    home: &str,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    let allowed = workspace.spec.allowed_namespaces.as_ref();
+    match allowed.map(|allowed| allowed.from).unwrap_or_default() {
+        _ if namespace == home => true,
+        AllowedFrom::Same => false,
+        AllowedFrom::All => true,
+        AllowedFrom::Selector => {
+            let selector = allowed.and_then(|allowed| allowed.selector.clone());
+            let selector = selector.and_then(|s| Selector::try_from(s).ok());
+            selector.is_some_and(|s| s.matches(labels))
+        }
+    }
 }
 
 /// All connections, by Workspace.
@@ -187,24 +207,9 @@ impl Hub {
         name: &ObjectName,
         namespace: &str,
     ) -> Result<(), Trouble> {
-        let allowed = workspace
-            .spec
-            .allowed_namespaces
-            .clone()
-            .unwrap_or_default();
-        let admitted = match allowed.from {
-            _ if namespace == name.namespace => true,
-            AllowedFrom::Same => false,
-            AllowedFrom::All => true,
-            AllowedFrom::Selector => {
-                let selector = allowed.selector.and_then(|s| Selector::try_from(s).ok());
-                let labels = self
-                    .namespaces
-                    .get(&ObjectRef::new(namespace))
-                    .map(|n| n.labels().clone());
-                selector.is_some_and(|s| s.matches(&labels.unwrap_or_default()))
-            }
-        };
+        let labels = self.namespaces.get(&ObjectRef::new(namespace));
+        let labels = labels.map(|n| n.labels().clone()).unwrap_or_default();
+        let admitted = admits(workspace, &name.namespace, namespace, &labels);
         if admitted {
             return Ok(());
         }

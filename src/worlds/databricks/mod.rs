@@ -20,6 +20,6 @@ mod thin;
 pub use board::{Board, Row};
 pub use connection::{Connection, Identity};
 pub use fate::trouble;
-pub use hub::{Admitting, Hub, HubSettings, Opened, WORKSPACE, freeze};
+pub use hub::{Admitting, Hub, HubSettings, Opened, WORKSPACE, admits, freeze};
 pub use namespaces::Namespaces;
 pub use snapshot::{Look, Snapshot, Source};

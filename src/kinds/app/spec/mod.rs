@@ -415,7 +415,8 @@ pub struct Principal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub user: Option<String>,
-    /// Display name of a group; `users` stands for everyone in the workspace.
+    /// Display name of a group; `users` stands for everyone in the workspace. `admins` manage every app anyway: to name them
+    /// changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub group: Option<String>,

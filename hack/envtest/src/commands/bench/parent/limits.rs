@@ -16,13 +16,13 @@ const STATUS: usize = 32 << 10;
 /// Most status patches of the parent when one child changes: it is written, it is on its way, it is Ready.
 const SETTLES: u64 = 3;
 /// Most resident memory of the operator.
-const RESIDENT: u64 = 400 << 20;
+const RESIDENT: u64 = 512 << 20;
 
 /// Requests of the operator that ask the API server for a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Writes {
-    /// To children, their status apart
+    /// To children, their status apart; also by their own controller
     pub(super) children: u64,
     /// Status of the parent
     pub(super) parent_status: u64,
@@ -87,7 +87,9 @@ impl Row {
         limit("bytes of status", status_bytes as u64, STATUS as u64);
         limit("bytes resident", cost.resident_bytes, RESIDENT);
         let children = match case {
-            Case::Created | Case::AllFailing => CHILDREN as u64,
+            // Each is created, and gets the finalizer of its own controller.
+            Case::Created => 2 * CHILDREN as u64,
+            Case::AllFailing => CHILDREN as u64,
             Case::OneChanged => 1,
             Case::AllErrors | Case::PruneWaits | Case::Planned => 0,
         };

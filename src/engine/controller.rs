@@ -1,20 +1,22 @@
 //! From a watch to passes: the queue of one kind.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::Predicate;
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
+use tokio_util::time::DelayQueue;
 use tracing::{error, warn};
 
 use super::index::{Change, Index, Key};
@@ -102,15 +104,15 @@ struct Context<K: Managed> {
     metrics: Metrics,
 }
 
-/// Watches a kind and makes passes until `shutdown`; then passes under way finish and queued ones don't start. Triggers
-/// within `debounce` of wire time become one pass.
+/// Watches a kind and makes passes until `shutdown`; then passes under way finish and queued ones don't start. What
+/// wakes an object within `gather` of wire time becomes one pass; its own changes don't wait.
 pub async fn run<K: Managed>(
     client: kube::Client,
     cache: Cache<K>,
     reconciler: Reconciler<K>,
     index: Arc<Index>,
     metrics: Metrics,
-    debounce: Duration,
+    gather: Duration,
     shutdown: CancellationToken,
 ) {
     let queue = index.queue(K::KIND);
@@ -133,10 +135,7 @@ pub async fn run<K: Managed>(
                 .combine(unseen::<K>),
             Default::default(),
         );
-    let wakes = futures::stream::unfold(queue, async |mut queue| {
-        let name = queue.recv().await?;
-        Some((ObjectRef::new(&name.name).within(&name.namespace), queue))
-    });
+    let wakes = gathered(queue, gather);
     let context = Arc::new(Context {
         reconciler,
         turns: Semaphore::new(AT_ONCE),
@@ -145,7 +144,6 @@ pub async fn run<K: Managed>(
     let stop = shutdown.clone();
     Controller::for_stream(events, cache.objects)
         .reconcile_on(wakes)
-        .with_config(Config::default().debounce(debounce))
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(pass::<K>, |_, never, _| match *never {}, context)
         // A wake-up of an object that is gone is no news.
@@ -155,6 +153,42 @@ pub async fn run<K: Managed>(
         error!(kind = K::KIND, "the controller ended by itself; stopping");
         shutdown.cancel();
     }
+}
+
+/// The names of a queue, each so long after it came first as `within` says: what comes meanwhile is the same wake-up. A
+/// debounce would start anew with each of them, and a parent whose children keep moving would never be looked at.
+fn gathered<K>(
+    queue: UnboundedReceiver<ObjectName>,
+    within: Duration,
+) -> impl Stream<Item = ObjectRef<K>> + Send
+where
+    K: Resource<DynamicType = ()>,
+{
+    let state = (queue, DelayQueue::new(), HashSet::new());
+    futures::stream::unfold(state, move |(mut queue, mut due, mut waiting)| async move {
+        loop {
+            let name = tokio::select! {
+                biased;
+                Some(expired) = due.next(), if !due.is_empty() => {
+                    let name: ObjectName = expired.into_inner();
+                    waiting.remove(&name);
+                    name
+                }
+                name = queue.recv() => {
+                    let name = name?;
+                    if !within.is_zero() {
+                        if waiting.insert(name.clone()) {
+                            due.insert(name, within);
+                        }
+                        continue;
+                    }
+                    name
+                }
+            };
+            let object = ObjectRef::new(&name.name).within(&name.namespace);
+            return Some((object, (queue, due, waiting)));
+        }
+    })
 }
 
 /// Changes when somebody takes the status away.
@@ -314,4 +348,29 @@ fn marks_of<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
     object.labels().hash(&mut hash);
     object.annotations().hash(&mut hash);
     hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::workspace::DatabricksWorkspace;
+
+    #[tokio::test]
+    async fn an_object_that_is_woken_again_and_again_is_looked_at_all_the_same() {
+        let (sender, queue) = tokio::sync::mpsc::unbounded_channel();
+        let wakes = gathered::<DatabricksWorkspace>(queue, Duration::from_millis(50));
+        let mut wakes = std::pin::pin!(wakes);
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
+        let looked_at = async {
+            loop {
+                tokio::select! {
+                    found = wakes.next() => return found.unwrap(),
+                    _ = pace.tick() => sender.send(ObjectName::new("n", "a")).unwrap(),
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(10), looked_at).await;
+        assert_eq!(found.unwrap(), ObjectRef::new("a").within("n"));
+    }
 }

@@ -57,9 +57,9 @@ pub struct Running {
 pub type AllSynced = futures::future::BoxFuture<'static, ()>;
 
 /// One line a kind: everything that has to know them all is derived from it. The line gives the kind, its cache's name,
-/// how long triggers of one object are gathered (wire time), and what its objects share.
+/// how long what wakes one object is gathered (wire time), and what its objects share.
 macro_rules! kinds {
-    ($($kind:ident $cache:ident $debounce:literal => |$running:ident, $hub:ident, $caches:ident| $shared:expr;)+) => {
+    ($($kind:ident $cache:ident $gather:literal => |$running:ident, $hub:ident, $caches:ident| $shared:expr;)+) => {
         /// The definitions of all kinds, as kube derives them, with what their tables of fields add.
         pub fn crds() -> Vec<CustomResourceDefinition> {
             let mut crds = vec![$($kind::crd()),+];
@@ -102,7 +102,7 @@ macro_rules! kinds {
             };
             let tasks: Vec<tokio::task::JoinHandle<()>> = vec![$({
                 let shared = { let ($running, $hub, $caches) = (&running, &hub, &caches); $shared };
-                tokio::spawn(run(&running, $cache, Arc::new(shared), Duration::from_millis($debounce)))
+                tokio::spawn(run(&running, $cache, Arc::new(shared), Duration::from_millis($gather)))
             }),+];
             let ended = async move {
                 for task in tasks {
@@ -141,7 +141,7 @@ fn run<K: Managed>(
     running: &Running,
     cache: Cache<K>,
     shared: Arc<K::Hub>,
-    debounce: Duration,
+    gather: Duration,
 ) -> impl Future<Output = ()> + Send + 'static {
     let reconciler = Reconciler::<K>::new(
         running.requests.clone(),
@@ -156,7 +156,7 @@ fn run<K: Managed>(
         reconciler,
         running.index.clone(),
         running.metrics.clone(),
-        debounce,
+        gather,
         running.shutdown.clone(),
     )
 }

@@ -91,18 +91,18 @@ fn stepped(command: &str, on_failure: &str) -> Value {
         "apps": [app("canary", "canary"), app("second", "rest"), app("third", "rest")],
         "strategy": {"type": "RollingSync", "rollingSync": {
             "steps": [{"matchExpressions": canary}],
-            "soak": "1m",
+            "soak": "3m",
             "onFailure": on_failure,
         }},
     })
 }
 
 /// A fleet that runs `one`, and then is to run `two`, which fails.
-async fn halted(test: &str, on_failure: &str) -> Option<Scene> {
+async fn halted(test: &str, on_failure: &str, outcome: &str) -> Option<Scene> {
     let scene = Scene::set(test, Setting::default()).await?;
     scene.put(FLEET, "fleet", stepped("one", on_failure)).await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
-    let crash = json!({"kind": "deployment_outcome", "app": "canary", "times": 1, "outcome": "FAILED", "message": "no module named two"});
+    let crash = json!({"kind": "deployment_outcome", "app": "canary", "times": 1, "outcome": outcome, "message": "no module named two"});
     scene.fault(crash).await;
     scene.zero().await;
     scene.put(FLEET, "fleet", stepped("two", on_failure)).await;
@@ -125,7 +125,7 @@ async fn deployments(scene: &Scene) -> BTreeMap<String, usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_canary_is_rolled_back_and_no_other_app_is_written() {
     let test = "a_failed_canary_is_rolled_back_and_no_other_app_is_written";
-    let Some(scene) = halted(test, "Rollback").await else {
+    let Some(scene) = halted(test, "Rollback", "FAILED").await else {
         return;
     };
     scene
@@ -189,9 +189,26 @@ async fn a_failed_canary_is_rolled_back_and_no_other_app_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_is_deployed_and_then_crashes_does_not_pass_its_gate() {
+    let test = "a_canary_that_is_deployed_and_then_crashes_does_not_pass_its_gate";
+    let Some(scene) = halted(test, "Rollback", "CRASHED").await else {
+        return;
+    };
+    scene
+        .wait(FLEET, "fleet", "Ready", "False/RolledBack")
+        .await;
+    let made = deployments(&scene).await;
+    assert!(made.contains_key("canary") && made.len() == 1, "{made:?}");
+    scene.wait(APP, "canary", "Ready", "True/Running").await;
+    let canary = scene.get(APP, "canary").await;
+    assert_eq!(canary["spec"]["deployment"]["command"][0], "one");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_halted_rollout_goes_on_with_the_fixing_commit() {
     let test = "a_halted_rollout_goes_on_with_the_fixing_commit";
-    let Some(scene) = halted(test, "Halt").await else {
+    let Some(scene) = halted(test, "Halt", "FAILED").await else {
         return;
     };
     scene
@@ -213,7 +230,7 @@ async fn a_halted_rollout_goes_on_with_the_fixing_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_rollout_gives_back_what_ran_before() {
     let test = "an_aborted_rollout_gives_back_what_ran_before";
-    let Some(scene) = halted(test, "Halt").await else {
+    let Some(scene) = halted(test, "Halt", "FAILED").await else {
         return;
     };
     scene

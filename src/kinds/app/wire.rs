@@ -197,7 +197,8 @@ impl Row for RemoteApp {
             && self.compute_state == from.compute_state
             && self.newest().map(|d| &d.id) == from.newest().map(|d| &d.id);
         match field {
-            APP_STATUS if same_run && !self.deploying() => {
+            // While a deployment is under way the status is that of the process before.
+            APP_STATUS if same_run && !self.deploying() && !from.deploying() => {
                 self.app_state.clone_from(&from.app_state);
                 self.app_message.clone_from(&from.app_message);
             }

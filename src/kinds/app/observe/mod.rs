@@ -25,8 +25,12 @@ use crate::api::status::Reason;
 use crate::databricks::{Error, Route};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, Plan, Refusal, Seen, Wish};
+use crate::telemetry::Clock;
 use crate::worlds::databricks::{Look, Source, trouble};
 
+/// For so long after a deployment an app that is rolled out in steps is read by a GET with each list, as lists leave out
+/// whether its process runs.
+const PROVING: Duration = Duration::from_secs(10 * 60);
 /// An accepted change of settings takes some seconds.
 const UPDATE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -97,7 +101,7 @@ pub(super) async fn observe(
         world.memo.forget(name);
     }
     if wish == Wish::Live {
-        thin_fields(app, world, &mut seen).await?;
+        thin_fields(app, memory, world, &mut seen).await?;
         code::material(app, memory, world, &mut seen).await;
     }
     // What a list leaves out may be older than our own last write.
@@ -177,6 +181,7 @@ fn full(app: &DatabricksApp, world: &World) -> Option<String> {
 /// a restart costs no burst.
 async fn thin_fields(
     app: &DatabricksApp,
+    memory: &AppMemory,
     world: &World,
     seen: &mut Observed,
 ) -> Result<(), Trouble> {
@@ -190,7 +195,8 @@ async fn thin_fields(
     // Whether new code runs is worth a look of its own where something hangs on it.
     let rollback = app.spec.deployment.as_ref().map(|d| d.rollback);
     let unknown = seen.remote().is_some_and(|r| r.app_state.is_empty());
-    if rollback == Some(Rollback::OnFailure) && unknown {
+    let awaited = rollback == Some(Rollback::OnFailure) || is_proving(app, memory, clock);
+    if awaited && unknown {
         whole(world, name, seen).await?;
         return Ok(());
     }
@@ -207,6 +213,17 @@ async fn thin_fields(
     whole(world, name, seen).await?;
     seen.due_in(interval);
     Ok(())
+}
+
+/// Whether a parent waits behind a gate for this app's new code to prove itself.
+fn is_proving(app: &DatabricksApp, memory: &AppMemory, clock: Clock) -> bool {
+    let annotations = app.annotations();
+    let stepped = [annotation::ROLLOUT, annotation::REJECTED]
+        .iter()
+        .any(|key| annotations.contains_key(*key));
+    let since = memory.deployment.as_ref().map(|d| d.since.parse());
+    let since: Option<jiff::Timestamp> = since.and_then(Result::ok);
+    stepped && since.is_some_and(|since| clock.age(since, clock.now()) < PROVING)
 }
 
 /// Tells the memo of accepted steps that took their difference away.

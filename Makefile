@@ -9,7 +9,7 @@ help: ## List the commands
 build: ## Build operator, fake workspace and test environment (debug)
 	$(CARGO) build --workspace --locked
 
-demo: build controlplane ## Watch a fleet roll out: drift repaired, a failing canary taken back, a fix, a prune that asks (about 45 s once built)
+demo: build controlplane ## Watch a fleet roll out: drift repaired, a failing canary taken back, a fix, a prune that asks (about 50 s once built)
 	@$(BIN)/envtest demo
 
 playground: build controlplane ## Start an API server, a fake workspace and the operator, and leave them running

@@ -16,7 +16,7 @@ const NAME: &str = "large";
 const FIELD_MANAGER: &str = "envtest";
 const POLL: Duration = Duration::from_millis(200);
 /// The parent's status changes for so long at most without anything being seen of it.
-const STILL: Duration = Duration::from_secs(120);
+const STILL: Duration = Duration::from_secs(300);
 
 pub(super) struct Parent {
     parents: Api<DynamicObject>,

@@ -234,6 +234,7 @@ impl Bench {
                 now: Moment {
                     at: self.at,
                     clock: Clock::real(),
+                    looking_since: None,
                 },
             },
         )

@@ -13,6 +13,8 @@ pub struct Moment {
     /// Wall time
     pub at: Timestamp,
     pub clock: Clock,
+    /// Since when somebody looks at the children without a gap; none: since ever
+    pub looking_since: Option<Timestamp>,
 }
 
 impl Moment {
@@ -54,6 +56,9 @@ pub enum Gate {
     Failed { why: String, late: bool },
 }
 
+/// Service time after a start within which no deadline ends: the children have to be looked at first.
+const FIRST_LOOK: Duration = Duration::from_secs(3 * 60);
+
 /// The gate of a child that exists, for the revision that it has.
 ///
 /// Nothing notes that a child passed its gate, as that would take a write for each child of each rollout. So it counts as
@@ -85,6 +90,9 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
     let start = set_at.max(released).max(left);
     let due = start.zip(terms.deadline);
     let due = due.map(|(start, deadline)| now.after(start, deadline));
+    // Time in which nobody looked is no time that the child let pass.
+    let looked = now.looking_since.map(|since| now.after(since, FIRST_LOOK));
+    let due = due.map(|due| looked.map_or(due, |looked| due.max(looked)));
     let overdue = due.is_some_and(|due| now.at >= due);
     // Nothing tells since when one that is Ready owes something; after so long it is a new debt.
     let old_debt = overdue && proven.is_some_and(|proven| now.at < proven);
@@ -109,6 +117,9 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
     }
     let Some(ready) = ready else {
         let why = condition("Ready").map_or("has no status yet", |c| c.reason.as_str());
+        if why == "WorkspaceUnavailable" {
+            return moving(why, None);
+        }
         return match overdue {
             true => Gate::Failed {
                 why: format!("DeadlineExceeded: not Ready in time ({why})"),

@@ -26,6 +26,7 @@ fn of(model: &Model) -> Gate {
     let now = Moment {
         at: model.at,
         clock: Clock::real(),
+        looking_since: None,
     };
     gate(view, &Record::of(view), TERMS, now)
 }

@@ -110,7 +110,7 @@ pub fn is_ours(child: &ChildView, parent_uid: &str) -> bool {
 fn leaves(view: &ChildView) -> bool {
     view.annotations
         .get(annotation::DETACH)
-        .is_some_and(|v| v == "true")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// Whether somebody hands the object to this parent: it belongs to nobody, and its label names the parent.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::generate::{Child, ElementError, ErrorReason, Generated};
 use super::selector;
-use crate::api::app_of_apps::{Strategy, UnpinnedSources};
+use crate::api::app_of_apps::{RolloutStep, Strategy, UnpinnedSources};
 
 /// Where a child comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +69,22 @@ impl Order {
     }
 }
 
+/// The step of a child with these labels: the first that matches, else a last one.
+pub fn step_of(strategy: &Strategy, labels: &BTreeMap<String, String>) -> usize {
+    let rolling = strategy.rolling_sync.as_ref();
+    let steps = rolling.filter(|_| strategy.is_rolling());
+    let steps = steps.map(|rolling| rolling.steps.as_slice());
+    let steps = steps.unwrap_or_default();
+    let first = steps.iter().position(|step| matches(step, labels));
+    first.unwrap_or(steps.len())
+}
+
+fn matches(step: &RolloutStep, labels: &BTreeMap<String, String>) -> bool {
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    let mut all = step.match_expressions.iter();
+    all.all(|requirement| selector::holds(requirement, label(&requirement.key)))
+}
+
 /// The order of `generated`. Children that can have none, or that may not be rolled out in steps, become errors and are kept
 /// as they are. `left`: names of children that left their parent; who depends on one waits for nothing.
 pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<String>) -> Order {
@@ -82,20 +98,19 @@ pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<Str
         }
     }
     let steps: &[_] = if is_rolling { &rolling.steps } else { &[] };
-    let step_of = |child: &Child| {
-        let label = |key: &str| child.labels.get(key).map(String::as_str);
-        let matching = steps.iter().position(|step| {
-            let mut all = step.match_expressions.iter();
-            all.all(|requirement| selector::holds(requirement, label(&requirement.key)))
-        });
-        matching.unwrap_or(steps.len())
-    };
+    for (n, step) in steps.iter().enumerate() {
+        let mut children = generated.children.values();
+        if !children.any(|child| matches(step, &child.labels)) {
+            let words = format!("strategy.rollingSync.steps[{n}]: no child matches");
+            generated.idle.push(words);
+        }
+    }
     let mut places: BTreeMap<String, Place> = generated
         .children
         .values()
         .map(|child| {
             let place = Place {
-                step: step_of(child),
+                step: step_of(strategy, &child.labels),
                 wave: child.wave,
                 depth: 0,
             };

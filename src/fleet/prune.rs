@@ -22,6 +22,8 @@ pub struct Prune {
     /// How many are being deleted
     pub going: usize,
     pub verdict: Verdict,
+    /// What it is once nothing is withheld any more
+    pub budget: Verdict,
 }
 
 /// A DELETE carries uid and resourceVersion, so that it can't hit a namesake or a child that changed hands.
@@ -67,12 +69,7 @@ pub(super) struct Limits<'a> {
 
 /// What may be deleted.
 pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) -> Prune {
-    let Limits {
-        max_deletions,
-        confirm,
-        withheld,
-        only,
-    } = limits;
+    let Limits { withheld, only, .. } = limits;
     let asked = |name: &str| generated.children.contains_key(name) || generated.kept.contains(name);
     // In the order of names, as a map gives them.
     let leaving = ours.iter().filter(|(name, _)| !asked(name));
@@ -94,6 +91,7 @@ pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) 
             .filter(|name| !generated.children.contains_key(*name)),
     );
     let base = wanted.count() + going.len();
+    let budget = budget(generated, &going, base, limits);
     let verdict = if candidates.is_empty() {
         Verdict::Allowed
     } else if !generated.complete {
@@ -104,31 +102,41 @@ pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) 
     } else if let Some(why) = withheld {
         Verdict::Withheld { why: why.clone() }
     } else {
-        let limit = limit(max_deletions, base);
-        let empty = generated.children.is_empty() && generated.kept.is_empty();
-        // Those on their way out are part of the digest, or a confirmation would lose its force with the first DELETE.
-        let pairs: Vec<_> = going.iter().map(|view| (&view.name, &view.uid)).collect();
-        let digest = digest::of(&json!(pairs));
-        if *confirm == Some(digest.as_str()) || (!empty && going.len() <= limit) {
-            Verdict::Allowed
-        } else {
-            let why = if empty {
-                "the spec asks for no child at all".to_owned()
-            } else {
-                format!(
-                    "{} of {base} children would go, at most {limit} may at once (maxDeletions {max_deletions})",
-                    going.len()
-                )
-            };
-            Verdict::NeedsConfirmation { digest, why }
-        }
+        budget.clone()
     };
     Prune {
         candidates,
         names: going.iter().map(|view| view.name.clone()).collect(),
         going: going.iter().filter(|view| view.deleting).count(),
         verdict,
+        budget,
     }
+}
+
+/// What the number alone says of those that go, out of `base` children.
+fn budget(
+    generated: &Generated,
+    going: &[&ChildView],
+    base: usize,
+    limits: &Limits<'_>,
+) -> Verdict {
+    let limit = limit(limits.max_deletions, base);
+    let empty = generated.children.is_empty() && generated.kept.is_empty();
+    // Those on their way out are part of the digest, or a confirmation would lose its force with the first DELETE.
+    let pairs: Vec<_> = going.iter().map(|view| (&view.name, &view.uid)).collect();
+    let digest = digest::of(&json!(pairs));
+    if limits.confirm == Some(digest.as_str()) || (!empty && going.len() <= limit) {
+        return Verdict::Allowed;
+    }
+    let why = match empty {
+        true => "the spec asks for no child at all".to_owned(),
+        false => format!(
+            "{} of {base} children would go, at most {limit} may at once (maxDeletions {})",
+            going.len(),
+            limits.max_deletions
+        ),
+    };
+    Verdict::NeedsConfirmation { digest, why }
 }
 
 /// How many of `base` may go: `3`, or `20%` rounded down and at least 1. What can't be read allows none.

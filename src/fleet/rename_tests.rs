@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::api::names::ObjectName;
 use crate::fleet::WorkspaceInput;
-use crate::fleet::testing::{Fate, Model, spec};
+use crate::fleet::testing::{Fate, Model, spec, stranger};
 
 fn fleet(apps: serde_json::Value) -> crate::api::app_of_apps::AppOfAppsSpec {
     spec(
@@ -62,7 +62,40 @@ fn without_room_for_both_neither_is_written_nor_deleted() {
         }];
         let survey = model.survey();
         assert_eq!(!survey.renames.blocked.is_empty(), blocked, "{free:?}");
-        assert_eq!(survey.writes.is_empty(), blocked, "{free:?}");
-        assert!(survey.prune.allowed().is_empty() == blocked, "{free:?}");
+        let mut model = model.clone();
+        for _ in 0..2 {
+            model.pass();
+        }
+        let want: &[&str] = match blocked {
+            true => &[],
+            false => &["create new", "delete old"],
+        };
+        assert_eq!(model.log, want, "{free:?}");
+    }
+}
+
+#[test]
+fn nothing_old_goes_while_what_is_new_cannot_come() {
+    // Refused by the API server, waiting for a wave, in error, or somebody else's.
+    let old = fleet(json!([{"name": "old"}, {"name": "base"}]));
+    let new = || fleet(json!([{"name": "new", "wave": 1}, {"name": "base"}]));
+    let mut waiting = Model::settled(old.clone());
+    waiting.spec = new();
+    waiting.fare("base", Fate::Stalled);
+    let mut foreign = Model::settled(old.clone());
+    foreign.spec = new();
+    foreign.views.insert("new".into(), stranger("new"));
+    let mut in_error = Model::settled(old);
+    in_error.spec = fleet(json!([{"name": "new", "dependsOn": ["nobody"]}, {"name": "base"}]));
+    for mut model in [waiting, foreign, in_error] {
+        for _ in 0..3 {
+            model.pass();
+        }
+        assert!(model.log.is_empty(), "{:?}", model.log);
+        let survey = model.survey();
+        assert!(matches!(
+            survey.prune.verdict,
+            crate::fleet::Verdict::Withheld { .. }
+        ));
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::gate::Moment;
 use super::generate::Child;
 use super::generate::Generated;
-use super::inventory::{self, Foreign, Settled, Sorted, Why, Wish, Write};
-use super::order::{Order, order};
+use super::inventory::{self, Foreign, Ours, Settled, Sorted, Why, Wish, Write};
+use super::order::{Order, order, step_of};
 use super::prune::{self, Prune};
 use super::rename::{self, Renames};
 use super::rollout::{Requests, Rollout, Rules, Scene, rollout};
 use super::summary::summary;
 use super::{GeneratorInputs, Parent};
-use crate::api::app_of_apps::{AppOfAppsSpec, FailingChild, FleetSummary, Preview};
+use crate::api::app_of_apps::{AppOfAppsSpec, FailingChild, FleetSummary, Preview, Strategy};
 use crate::api::row::ChildView;
 use crate::api::status::Reason;
 
@@ -123,12 +123,17 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, settled: &mut Settled) ->
     barred.extend(foreign.iter().map(|f| (f.name.clone(), f.to_string())));
     let words = refused.iter().map(|(n, r)| (n.clone(), r.message.clone()));
     barred.extend(words);
+    let unsure = match rules.rolling {
+        true => unsure(&generated, &order, &ours, &facts.spec.strategy()),
+        false => BTreeMap::new(),
+    };
     let rollout = rollout(&Scene {
         generated: &generated,
         order: &order,
         rules: &rules,
         ours: &ours,
         barred: &barred,
+        unsure: &unsure,
         requests: facts.requests,
         now: facts.now,
     });
@@ -155,9 +160,15 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, settled: &mut Settled) ->
             let limits = prune::Limits {
                 max_deletions: budget,
                 confirm: facts.confirm,
-                withheld: withheld(&renames, open),
+                withheld: withheld(&generated, &ours, &renames, &rollout, open),
                 // Its successor, and with it the rollout, waits for it.
-                only: open.then(|| renames.after.values().map(String::as_str).collect()),
+                only: open.then(|| {
+                    let due = renames
+                        .after
+                        .iter()
+                        .filter(|(new, _)| rollout.releases(new));
+                    due.map(|(_, old)| old.as_str()).collect()
+                }),
             };
             prune::plan(&generated, &ours, &limits)
         }
@@ -204,12 +215,55 @@ fn left<'a>(sorted: &Sorted<'a>) -> impl Iterator<Item = &'a str> {
     all.into_iter()
 }
 
-fn withheld(renames: &Renames, open: bool) -> Option<String> {
+/// Steps that elements in error may belong to, and which these are.
+fn unsure(
+    generated: &Generated,
+    order: &Order,
+    ours: &Ours<'_>,
+    strategy: &Strategy,
+) -> BTreeMap<usize, String> {
+    let mut found = BTreeMap::new();
+    for name in &generated.kept {
+        if let Some((view, _)) = ours.get(name.as_str()) {
+            let step = step_of(strategy, &view.labels);
+            let words = format!("the element of {name} is in error");
+            found.entry(step).or_insert(words);
+        }
+    }
+    // Of one that does not exist nobody knows the labels.
+    if let Some(error) = generated.errors.first() {
+        for step in 0..order.steps {
+            if !order.places.values().any(|place| place.step == step) {
+                let words = format!("it has no child while {} is in error", error.element);
+                found.entry(step).or_insert(words);
+            }
+        }
+    }
+    found
+}
+
+/// Why nothing may be deleted, whatever the number.
+fn withheld(
+    generated: &Generated,
+    ours: &Ours<'_>,
+    renames: &Renames,
+    rollout: &Rollout,
+    open: bool,
+) -> Option<String> {
     if let Some((name, why)) = renames.blocked.iter().next() {
         return Some(format!("{name} {why}"));
     }
-    (open && renames.after.is_empty())
-        .then(|| "a rollout is under way; nothing is deleted before it is through".to_owned())
+    let follows = |name: &str| renames.after.contains_key(name);
+    let due = renames.after.keys().any(|name| rollout.releases(name));
+    if open && !due {
+        return Some("a rollout is under way; nothing is deleted before it is through".to_owned());
+    }
+    let asked = generated.children.keys().chain(&generated.kept);
+    let mut absent = asked.filter(|name| !ours.contains_key(name.as_str()) && !follows(name));
+    let first = absent.next()?;
+    Some(format!(
+        "{first} is asked for and not there; what is new comes before what is old goes"
+    ))
 }
 
 /// What would be written if nothing were held back, at most 100 names each.

@@ -53,6 +53,7 @@ pub struct Model {
     pub requests: Requests,
     pub refused: BTreeMap<String, Refused>,
     pub inputs: GeneratorInputs,
+    pub looking_since: Option<Timestamp>,
     /// Every write, as `release a`
     pub log: Vec<String>,
     versions: u64,
@@ -69,6 +70,7 @@ impl Model {
             requests: Requests::default(),
             refused: BTreeMap::new(),
             inputs: GeneratorInputs::default(),
+            looking_since: None,
             log: Vec::new(),
             versions: 0,
         }
@@ -116,6 +118,7 @@ impl Model {
             now: Moment {
                 at: self.at,
                 clock: Clock::real(),
+                looking_since: self.looking_since,
             },
         })
     }

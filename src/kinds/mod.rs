@@ -133,6 +133,7 @@ kinds! {
         },
         admission: running.admission.clone(),
         clock: running.clock,
+        since: running.clock.now(),
         memories: Default::default(),
     };
 }

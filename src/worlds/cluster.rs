@@ -132,6 +132,13 @@ impl Cluster {
             .collect()
     }
 
+    /// Asks again what the API server refused: somebody says that it may have changed.
+    pub fn forget_refused(&self, namespace: &str) {
+        self.lock().retain(|name, proof| {
+            name.namespace != namespace || !matches!(proof, Written::Refused { .. })
+        });
+    }
+
     /// Creates the child. An apply that carries an impossible resource version succeeds only if the object is absent, and
     /// leaves no second manager behind as a POST would.
     pub async fn create(&self, payload: &Value, revision: &str) -> Result<(), Trouble> {

@@ -189,6 +189,7 @@ async fn compare(options: Options, input: &Input) -> Result<Vec<Entry>, Error> {
         now: Moment {
             at: clock.now(),
             clock,
+            looking_since: None,
         },
     };
     let Candidates { entries, notes } =

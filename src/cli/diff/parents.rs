@@ -11,12 +11,12 @@ use super::fleet::{self, Coming, Scene};
 use super::outcome::Fleet;
 use crate::admission::{Admission, Field};
 use crate::api::annotation;
-use crate::api::app_of_apps::{AppOfApps, AppOfAppsSpec, FleetMode, Strategy};
+use crate::api::app_of_apps::{AppOfApps, AppOfAppsSpec, FleetMode};
 use crate::api::row::ChildView;
 use crate::api::status::Reason;
 use crate::cli::input::Manifest;
 use crate::engine::reconcile::hold;
-use crate::fleet::{ErrorReason, Facts, Generated, Moment, Survey, Verdict};
+use crate::fleet::{ErrorReason, Facts, Generated, Moment, Survey};
 use crate::kinds::DatabricksApp;
 use crate::kinds::app_of_apps::{parent_of, requests_of};
 use crate::worlds::cluster::view_of;
@@ -80,21 +80,13 @@ pub fn follow(admission: &Admission, wish: &Wish<'_>) -> Followed {
             },
         )
     };
-    let seen = survey(&parent.spec, generated.clone());
-    let freed = match seen.prune.verdict {
-        Verdict::Withheld { .. } => {
-            let mut spec = parent.spec.clone();
-            spec.strategy = Some(Strategy::default());
-            survey(&spec, generated).prune.verdict
-        }
-        _ => Verdict::Allowed,
-    };
+    let seen = survey(&parent.spec, generated);
     let existing = here.iter();
     let existing = existing.map(|(app, view)| (view.name.as_str(), (*app, view.as_ref())));
     let scene = Scene {
         parent,
         survey: &seen,
-        freed: &freed,
+        freed: &seen.prune.budget,
         existing: &existing.collect(),
     };
     let (fleet, coming) = fleet::fleet(&scene);

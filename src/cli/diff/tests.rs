@@ -48,6 +48,7 @@ pub fn read_over(text: &str, live: &[DatabricksApp], parent: Option<&AppOfApps>)
         now: Moment {
             at: clock.now(),
             clock,
+            looking_since: None,
         },
     };
     let admission = Admission::new(crate::kinds::crds()).unwrap();

@@ -16,6 +16,17 @@ pub struct Halt {
 }
 
 impl Halt {
+    /// An element in error may belong to an earlier step, which proves nothing without it.
+    pub(super) fn unsure(step: usize, what: &str) -> Self {
+        Self {
+            reason: Reason::RolloutHalted,
+            message: format!(
+                "step {} is not whole: {what}; later steps wait until the element is mended",
+                step + 1
+            ),
+        }
+    }
+
     /// `abort-rollout` quotes the present rollout.
     pub(super) fn aborted(digest: &str) -> Self {
         Self {

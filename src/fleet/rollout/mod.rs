@@ -107,6 +107,13 @@ pub struct Rollout {
     pub wake_at: Option<Timestamp>,
 }
 
+impl Rollout {
+    /// Whether it is the child's turn.
+    pub fn releases(&self, name: &str) -> bool {
+        self.decisions.get(name) == Some(&Decision::Release)
+    }
+}
+
 /// How a child stands with what is asked for.
 #[derive(Clone, Debug, PartialEq)]
 enum Standing {
@@ -142,6 +149,8 @@ pub struct Scene<'a> {
     pub ours: &'a Ours<'a>,
     /// Names that can't be written now, and why
     pub barred: &'a BTreeMap<String, String>,
+    /// Steps that may hold more than the children asked for, as elements are in error: what is known of them
+    pub unsure: &'a BTreeMap<usize, String>,
     pub requests: &'a Requests,
     pub now: Moment,
 }
@@ -176,6 +185,9 @@ pub fn rollout(scene: &Scene<'_>) -> Rollout {
         complete: true,
         wake_at: None,
     };
+    if let Some(resume) = scene.requests.resume.filter(|time| *time > scene.now.at) {
+        wake(&mut out.wake_at, resume);
+    }
     let steps: Vec<&[(&str, Place)]> = sorted.chunk_by(|a, b| a.1.step == b.1.step).collect();
     for (n, members) in steps.iter().enumerate() {
         let step = members.first().map_or(0, |(_, place)| place.step);
@@ -190,6 +202,11 @@ pub fn rollout(scene: &Scene<'_>) -> Rollout {
         }
         out.complete = false;
         out.step = step;
+        if let Some((before, what)) = scene.unsure.range(..step).next() {
+            out.step = *before;
+            out.halt = Some(Halt::unsure(*before, what));
+            break;
+        }
         advance(scene, &standings, members, &mut out);
         break;
     }
@@ -367,7 +384,13 @@ fn take_back(scene: &Scene<'_>, standings: &BTreeMap<String, Standing>, out: &mu
                 standings.get(*name),
                 Some(Standing::At(Gate::Failed { late: false, .. }))
             );
-        let aborted = scene.requests.abort.is_some() && scene.requests.abort == record.rollout;
+        let abort = scene.requests.abort.as_ref();
+        let under_way = !matches!(standings.get(*name), Some(standing) if standing.passed());
+        let aborted = !out.complete
+            && abort.is_some()
+            // A wish that changed meanwhile left what it did not touch under its old stamp.
+            && (abort == record.rollout.as_ref()
+                || (abort == Some(&out.digest) && under_way && record.rollout.is_some()));
         if !failed && !aborted {
             continue;
         }

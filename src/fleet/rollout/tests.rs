@@ -524,3 +524,65 @@ proptest! {
         prop_assert!(survey.rollout.complete, "{:#?}", survey.rollout);
     }
 }
+
+#[test]
+fn a_canary_whose_element_is_in_error_holds_back_the_steps_behind_it() {
+    let mut model = Model::settled(rolling(&version(1), "Halt", json!({})));
+    let mut fleet = rolling(&version(2), "Halt", json!({}));
+    fleet.apps.as_mut().unwrap()[0].depends_on = vec!["nobody".into()];
+    model.spec = fleet;
+    let survey = model.pass();
+    assert!(model.log.is_empty(), "{:?}", model.log);
+    let (reason, message) = halt(&survey);
+    assert_eq!(reason, Reason::RolloutHalted);
+    assert!(
+        message.contains("step 1 is not whole: the element of a1 is in error"),
+        "{message}"
+    );
+    model.spec = rolling(&version(2), "Halt", json!({}));
+    model.pass();
+    assert_eq!(model.log, ["release a1"]);
+}
+
+#[test]
+fn an_abort_of_a_rollout_that_is_through_does_nothing() {
+    let mut model = releasing("Halt", &json!({}));
+    for _ in 0..6 {
+        model.pass();
+        model.all(Fate::Ready);
+        model.pass_time(3600);
+    }
+    let survey = model.pass();
+    assert!(survey.rollout.complete);
+    let writes = model.log.len();
+    model.requests.abort = Some(survey.rollout.digest);
+    assert!(model.pass().rollout.complete);
+    assert_eq!(model.log.len(), writes);
+}
+
+#[test]
+fn an_abort_reaches_a_canary_that_was_released_before_the_wish_grew() {
+    let mut model = releasing("Halt", &json!({}));
+    model.pass();
+    let mut list = version(2);
+    list.push(("c3", 1));
+    model.spec = rolling(&list, "Halt", json!({}));
+    let survey = model.pass();
+    model.requests.abort = Some(survey.rollout.digest);
+    model.pass();
+    assert_eq!(model.log, ["release a1", "rollback a1"]);
+}
+
+#[test]
+fn time_in_which_nobody_looked_fails_no_child() {
+    let mut model = releasing("Rollback", &json!({}));
+    model.pass();
+    model.fare("a1", Fate::Progressing);
+    model.pass_time(7200);
+    model.looking_since = Some(model.at);
+    model.pass();
+    model.fare("a1", Fate::Ready);
+    model.pass_time(300);
+    model.pass();
+    assert_eq!(model.log, ["release a1", "release b1", "release b2"]);
+}

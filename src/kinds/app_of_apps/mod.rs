@@ -46,6 +46,8 @@ pub struct Fleets {
     /// Judges a child before it is written.
     pub admission: Arc<Admission>,
     pub clock: Clock,
+    /// When this process began to look
+    pub since: Timestamp,
     /// What was found at the last pass, by parent.
     pub memories: Mutex<HashMap<ObjectName, Arc<Mutex<Memory>>>>,
 }
@@ -75,6 +77,7 @@ pub struct World {
     watched: Vec<Arc<ChildView>>,
     read: Read,
     clock: Clock,
+    since: Timestamp,
     memory: Arc<Mutex<Memory>>,
     admission: Arc<Admission>,
 }
@@ -181,19 +184,29 @@ impl Managed for AppOfApps {
             watched: fleets.cluster.views(&namespace, apps),
             read: fleets.inputs.read(&needs, &namespace),
             clock: fleets.clock,
-            memory: fleets.memory(&name_of(self), wish),
+            since: fleets.since,
+            memory: match self.mode() {
+                Mode::Manage => fleets.memory(&name_of(self), wish),
+                // Nothing tells when one that is only planned is gone.
+                Mode::Plan | Mode::Observe => Arc::default(),
+            },
             admission: fleets.admission.clone(),
         })
     }
 
     async fn observe(
         &self,
-        _: &FleetMemory,
+        memory: &FleetMemory,
         world: &World,
         _: Wish,
         _: bool,
     ) -> Result<Observed, Trouble> {
         let parent = world.parent.clone();
+        let handled = memory.last_handled_reconcile_at.as_ref();
+        let key = annotation::RECONCILE_REQUESTED_AT;
+        if annotation::is_requested(self.annotations(), key, handled) {
+            world.cluster.forget_refused(&parent.namespace);
+        }
         let existing = world
             .cluster
             .settle(&parent.namespace, world.watched.clone());
@@ -215,6 +228,7 @@ impl Managed for AppOfApps {
                 now: Moment {
                     at: world.clock.now(),
                     clock: world.clock,
+                    looking_since: Some(world.since),
                 },
             },
         );

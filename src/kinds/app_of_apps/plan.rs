@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use super::Observed;
 use super::step::Step;
 use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
+use crate::api::label;
 use crate::api::row::ChildView;
 use crate::api::status::{Reason, cut};
 use crate::engine::plan::{Fate, Plan, Refusal, Wait};
@@ -137,11 +138,17 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let uid = parent.uid().unwrap_or_default();
     let survey = &seen.survey;
     let leaving = |view: &ChildView| survey.detach.iter().any(|d| d.uid == view.uid);
+    // `kubectl delete --cascade=orphan` leaves this finalizer.
+    let orphan = parent.finalizers().iter().any(|f| f == "orphan")
+        || parent.spec.on_deletion() == OnDeletion::Orphan;
+    // Then garbage collection takes the owners away, perhaps before this pass.
+    let label = |view: &ChildView| view.labels.get(label::PARENT) == Some(&parent.name_any());
+    let stripped = |view: &ChildView| orphan && view.owner.is_none() && label(view);
     let ours: Vec<&ChildView> = seen
         .existing
         .iter()
         .map(AsRef::as_ref)
-        .filter(|view| fleet::is_ours(view, &uid))
+        .filter(|view| fleet::is_ours(view, &uid) || stripped(view))
         .collect();
     let let_go = |view: &ChildView| {
         let (name, uid) = (view.name.clone(), view.uid.clone());
@@ -150,9 +157,6 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
             false => Step::Orphan { name, uid },
         }
     };
-    // `kubectl delete --cascade=orphan` leaves this finalizer.
-    let orphan = parent.finalizers().iter().any(|f| f == "orphan")
-        || parent.spec.on_deletion() == OnDeletion::Orphan;
     let stays = |view: &ChildView| orphan || leaving(view);
     let go: Vec<Step> = ours
         .iter()

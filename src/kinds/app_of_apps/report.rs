@@ -9,7 +9,7 @@ use crate::engine::events::Note;
 use crate::engine::fold::Verdict;
 use crate::engine::managed::{Outcome, Step as _};
 use crate::engine::plan::{Plan, Wish};
-use crate::fleet::{self, Parent, Survey};
+use crate::fleet::{self, Parent, Survey, Why};
 
 type Pass<'a> = Outcome<'a, AppOfApps>;
 
@@ -194,11 +194,15 @@ pub fn verdict(outcome: &Pass<'_>) -> Verdict {
 }
 
 fn planned(seen: &Observed) -> Verdict {
-    let preview = fleet::preview(&seen.survey);
+    let survey = &seen.survey;
+    let edited = survey
+        .writes
+        .iter()
+        .filter(|write| write.why == Why::Repair);
     let (create, change, delete) = (
-        preview.create.len(),
-        preview.change.len(),
-        preview.delete.len(),
+        survey.absent.len(),
+        survey.behind.len() + edited.count(),
+        survey.prune.names.len(),
     );
     if let Some(refusal) = plan::live(seen).refusals.first() {
         return Verdict::Stalled {

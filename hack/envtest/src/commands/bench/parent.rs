@@ -31,12 +31,12 @@ pub(super) enum Case {
     OneChanged,
     /// No element becomes a child any more
     AllErrors,
-    /// Every child changes, and is Stalled then
-    AllFailing,
     /// No child is asked for any more; their deletion waits
     PruneWaits,
     /// Mode Plan: other children are asked for
     Planned,
+    /// Every child changes, and is Stalled then
+    AllFailing,
 }
 
 impl std::fmt::Display for Case {
@@ -45,9 +45,9 @@ impl std::fmt::Display for Case {
             Self::Created => "created",
             Self::OneChanged => "one-changed",
             Self::AllErrors => "all-errors",
-            Self::AllFailing => "all-failing",
             Self::PruneWaits => "prune-waits",
             Self::Planned => "planned",
+            Self::AllFailing => "all-failing",
         })
     }
 }

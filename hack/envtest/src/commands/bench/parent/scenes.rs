@@ -1,6 +1,6 @@
 //! What happens to the parent, and when each part of it is over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use envtest::large;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use super::{CHILDREN, Case};
 
 /// Wall time after the last change in which nothing more is to be written.
 const QUIET: Duration = Duration::from_secs(5);
+/// Wall time after which nothing of what came before is still written: the workspace counts its apps once a minute.
+const SETTLED: Duration = Duration::from_secs(70);
 const TEAMS: &str = "/generators/0/matrix/generators/0/list/elements";
 const NAME: &str = "/template/metadata/name";
 const GROUP: &str = "/template/spec/permissions/grants/1/principal/group";
@@ -31,6 +33,7 @@ pub(super) async fn run(
     parent.until("every child is Ready", ready).await?;
     measured(row(stage, &parent, mark, Case::Created).await?)?;
 
+    settle(stage).await?;
     let mut one = spec.clone();
     large::change(&mut one, 1);
     let mark = stage.mark().await?;
@@ -53,14 +56,6 @@ pub(super) async fn run(
     expect(&status["summary"]["errors"], CHILDREN, "elements in error")?;
     measured(row(stage, &parent, mark, Case::AllErrors).await?)?;
 
-    // As long as a name may be, so that what is said of each child is long.
-    let nobody = format!("nobody-{}", "x".repeat(200));
-    let mark = stage.mark().await?;
-    parent.apply(&with(&spec, GROUP, nobody)?).await?;
-    let stalled = |status: &Value| all(status, "stalled") && all(status, "updated");
-    parent.until("every child is Stalled", stalled).await?;
-    measured(row(stage, &parent, mark, Case::AllFailing).await?)?;
-
     let none = with(&spec, TEAMS, json!([]))?;
     let mark = stage.mark().await?;
     parent.apply(&none).await?;
@@ -75,7 +70,15 @@ pub(super) async fn run(
     parent.apply(&planned).await?;
     let shown = |status: &Value| status["preview"]["create"].is_array();
     parent.until("the plan is shown", shown).await?;
-    measured(row(stage, &parent, mark, Case::Planned).await?)
+    measured(row(stage, &parent, mark, Case::Planned).await?)?;
+
+    // As long as a name may be, so that what is said of each child is long.
+    let nobody = format!("nobody-{}", "x".repeat(200));
+    let mark = stage.mark().await?;
+    parent.apply(&with(&spec, GROUP, nobody)?).await?;
+    let stalled = |status: &Value| all(status, "stalled") && all(status, "updated");
+    parent.until("every child is Stalled", stalled).await?;
+    measured(row(stage, &parent, mark, Case::AllFailing).await?)
 }
 
 /// The spec with another value there.
@@ -95,6 +98,25 @@ fn expect(value: &Value, wanted: usize, what: &str) -> Result<(), Error> {
             what: format!("{value} {what}, and {wanted} were expected"),
         }),
     }
+}
+
+/// Waits until the operator has written nothing for a while.
+async fn settle(stage: &mut Stage) -> Result<(), Error> {
+    let mark = stage.mark().await?;
+    let (mut known, mut since) = (0, Instant::now());
+    while since.elapsed() < SETTLED {
+        tokio::time::sleep(QUIET).await;
+        let now = stage.audited(&mark)?.len();
+        if now != known {
+            (known, since) = (now, Instant::now());
+        }
+        if mark.elapsed() > 10 * SETTLED {
+            return Err(Error::Wrong {
+                what: "the operator goes on writing over a settled fleet".into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What was written since, once nothing more follows.

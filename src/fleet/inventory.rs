@@ -15,7 +15,7 @@ use crate::api::row::{ChildView, Owner};
 use crate::api::{annotation, label};
 
 /// Children that exist and are a parent's own, by name, with what they carry.
-pub type Ours<'a> = BTreeMap<&'a str, (&'a Arc<ChildView>, Record)>;
+pub type Ours<'a> = BTreeMap<&'a str, (&'a Arc<ChildView>, Arc<Record>)>;
 
 /// Why a child is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +118,20 @@ fn handed_over(view: &ChildView, parent: &Parent) -> bool {
     view.owner.is_none() && view.labels.get(label::PARENT) == Some(&parent.name)
 }
 
+/// What children carry, read once for each state of theirs; by uid. The view is held, so that the same pointer is the same
+/// value.
+#[derive(Debug, Default)]
+pub struct Records(HashMap<String, (Arc<ChildView>, Arc<Record>)>);
+
 /// Sorts the objects of the namespace by whose they are; others than this parent's that nobody asks for are left out.
 pub fn sort<'a>(
     asked: impl Fn(&str) -> bool,
     existing: &'a [Arc<ChildView>],
     parent: &Parent,
+    records: &mut Records,
 ) -> Sorted<'a> {
     let mut sorted = Sorted::default();
+    let mut known = std::mem::take(&mut records.0);
     for view in existing {
         let mine = is_ours(view, &parent.uid);
         if leaves(view) && mine {
@@ -132,8 +139,14 @@ pub fn sort<'a>(
         } else if leaves(view) && view.owner.is_none() {
             sorted.detached.push(&view.name);
         } else if mine || (asked(&view.name) && handed_over(view, parent)) {
-            let record = Record::of(view);
-            sorted.ours.insert(&view.name, (view, record));
+            let before = known.remove_entry(view.uid.as_str());
+            let same = before.filter(|(_, (seen, _))| Arc::ptr_eq(seen, view));
+            let (uid, (_, record)) = same.unwrap_or_else(|| {
+                let record = Arc::new(Record::of(view));
+                (view.uid.clone(), (view.clone(), record))
+            });
+            sorted.ours.insert(&view.name, (view, record.clone()));
+            records.0.insert(uid, (view.clone(), record));
         } else if asked(&view.name) {
             sorted.foreign.push(Foreign {
                 name: view.name.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gate::Moment;
 use super::generate::Child;
 use super::generate::Generated;
-use super::inventory::{self, Foreign, Ours, Settled, Sorted, Why, Wish, Write};
+use super::inventory::{self, Foreign, Ours, Records, Settled, Sorted, Why, Wish, Write};
 use super::order::{Order, order, step_of};
 use super::prune::{self, Prune};
 use super::rename::{self, Renames};
@@ -83,18 +83,20 @@ pub fn survey(generated: Generated, facts: &Facts<'_>) -> Survey {
 #[derive(Debug, Default)]
 pub struct Surveyor {
     settled: Settled,
+    records: Records,
 }
 
 impl Surveyor {
     /// As [`survey`], which gives the same.
     pub fn survey(&mut self, generated: Generated, facts: &Facts<'_>) -> Survey {
-        follow(generated, facts, &mut self.settled)
+        follow(generated, facts, self)
     }
 }
 
-fn follow(mut generated: Generated, facts: &Facts<'_>, settled: &mut Settled) -> Survey {
+fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) -> Survey {
     let asked = |name: &str| generated.children.contains_key(name);
-    let sorted = inventory::sort(asked, facts.existing, facts.parent);
+    let Surveyor { settled, records } = memory;
+    let sorted = inventory::sort(asked, facts.existing, facts.parent, records);
     let left: BTreeSet<String> = left(&sorted).map(str::to_owned).collect();
     for name in &left {
         generated.children.remove(name);

@@ -487,7 +487,7 @@ async fn one_bad_element_stops_no_other_child() {
     .await;
     scene.wait(APP, "sales-app", "Ready", "True/Stopped").await;
 
-    // The API server's own judgement of a child, and a child that somebody else made.
+    // A child that its definition refuses, and one that somebody else made.
     let bad = json!([
         {"name": "good", "spec": {"workspaceRef": {"name": "prod"}, "lifecycle": {"state": "Stopped"}}},
         {"name": "bad", "spec": {"workspaceRef": {"name": "prod"}, "lifecycle": {"state": "Asleep"}}},
@@ -498,14 +498,14 @@ async fn one_bad_element_stops_no_other_child() {
         &scene,
         aoa,
         "written",
-        "ForeignChild",
-        &["sales-app", "AppOfApps fleet"],
+        "GenerationFailed",
+        &["apps[1]", "spec.lifecycle.state", "Asleep"],
     )
     .await;
-    let failing = scene.get(aoa, "written").await["status"]["failing"].to_string();
-    assert!(
-        failing.contains("bad") && failing.contains("Asleep"),
-        "{failing}"
-    );
+    let condition = scene.condition(aoa, "written", "ResourcesUpToDate").await;
+    assert_eq!(condition, "False/ForeignChild");
+    let foreign = scene.message(aoa, "written", "ResourcesUpToDate").await;
+    let words = "sales-app: exists and belongs to AppOfApps fleet";
+    assert!(foreign.contains(words), "{foreign}");
     scene.end().await;
 }

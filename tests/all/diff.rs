@@ -270,7 +270,7 @@ async fn what_becomes_of_a_fleet_is_told_and_then_done() {
         ]
     );
     let removal = &fleet["fleet"]["removal"];
-    assert_eq!(removal["verdict"], "needsConfirmation");
+    assert_eq!(removal["verdict"], "withheld");
     assert_eq!(removal["names"], json!(["old-1", "old-2"]));
     assert_eq!(fleet["fleet"]["rollout"]["wave"], 0);
     // What would then be done in the workspaces, of those that change.
@@ -296,7 +296,7 @@ async fn what_becomes_of_a_fleet_is_told_and_then_done() {
     change   ui
              deployment.env[KEY]: changed
              description: \"v1\" → \"v2\"
-  remove   old-1, old-2: needs confirmation: 2 of 5 children would go, at most 1 may at once (maxDeletions 1)
+  remove   old-1, old-2: withheld: new is asked for and not there; what is new comes before what is old goes; and then it needs confirmation: 2 of 5 children would go, at most 1 may at once (maxDeletions 1)
            to let them go: kubectl annotate aoa -n {namespace} fleet --overwrite --field-manager=flux-client-side-apply appofapps.dev/confirm-prune={digest}
   stops    first at wave 0, until its children have passed their gates
 DatabricksApp {namespace}/api in {namespace}/prod

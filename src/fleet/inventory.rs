@@ -97,13 +97,18 @@ pub struct Sorted<'a> {
 /// Whether `parent_uid` controls the child. Garbage collection takes the owner reference away when the parent is deleted in
 /// the foreground and the child has another owner.
 pub fn is_ours(child: &ChildView, parent_uid: &str) -> bool {
-    match &child.owner {
-        Some(owner) => owner.controller && owner.uid == parent_uid,
+    match controller(child) {
+        Some(owner) => owner.uid == parent_uid,
         None => child
             .annotations
             .get(annotation::PARENT_UID)
             .is_some_and(|uid| uid == parent_uid),
     }
+}
+
+/// Who controls the object; it may belong to others besides.
+fn controller(view: &ChildView) -> Option<&Owner> {
+    view.owner.as_ref().filter(|owner| owner.controller)
 }
 
 /// Whether the child is to leave its parent.
@@ -113,9 +118,9 @@ fn leaves(view: &ChildView) -> bool {
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// Whether somebody hands the object to this parent: it belongs to nobody, and its label names the parent.
+/// Whether somebody hands the object to this parent: nobody controls it, and its label names the parent.
 fn handed_over(view: &ChildView, parent: &Parent) -> bool {
-    view.owner.is_none() && view.labels.get(label::PARENT) == Some(&parent.name)
+    controller(view).is_none() && view.labels.get(label::PARENT) == Some(&parent.name)
 }
 
 /// What children carry, read once for each state of theirs; by uid. The view is held, so that the same pointer is the same
@@ -136,7 +141,7 @@ pub fn sort<'a>(
         let mine = is_ours(view, &parent.uid);
         if leaves(view) && mine {
             sorted.detaching.push(view);
-        } else if leaves(view) && view.owner.is_none() {
+        } else if leaves(view) && controller(view).is_none() {
             sorted.detached.push(&view.name);
         } else if mine || (asked(&view.name) && handed_over(view, parent)) {
             let before = known.remove_entry(view.uid.as_str());

@@ -203,12 +203,34 @@ impl Cluster {
 
     /// Strips every owner reference and our label, so that the child outlives its parent.
     pub async fn orphan(&self, name: &ObjectName, uid: &str) -> Result<(), Trouble> {
-        let patch = json!({"metadata": {
-            "uid": uid,
-            "ownerReferences": null,
-            "labels": {label::PARENT: null},
-            "annotations": {annotation::PARENT_UID: null},
-        }});
+        self.let_go(name, json!({"uid": uid, "ownerReferences": null}))
+            .await
+    }
+
+    /// Takes our own owner references and our label off the child; what else it belongs to stays.
+    pub async fn detach(&self, name: &ObjectName, uid: &str) -> Result<(), Trouble> {
+        let live = match self.api(&name.namespace).get_opt(&name.name).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(transient(&format!("reading child {name}"), &error)),
+        };
+        let owners = live.metadata.owner_references.into_iter().flatten();
+        let others: Vec<_> = owners
+            .filter(|owner| owner.controller != Some(true) && owner.kind != "Namespace")
+            .collect();
+        let owners = match others.is_empty() {
+            true => Value::Null,
+            false => json!(others),
+        };
+        let version = live.metadata.resource_version;
+        let metadata = json!({"uid": uid, "resourceVersion": version, "ownerReferences": owners});
+        self.let_go(name, metadata).await
+    }
+
+    async fn let_go(&self, name: &ObjectName, mut metadata: Value) -> Result<(), Trouble> {
+        metadata["labels"] = json!({label::PARENT: null});
+        metadata["annotations"] = json!({annotation::PARENT_UID: null});
+        let patch = json!({ "metadata": metadata });
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
@@ -226,7 +248,7 @@ impl Cluster {
                 self.lock().remove(name);
                 Ok(())
             }
-            Err(error) => Err(transient(&format!("orphaning child {name}"), &error)),
+            Err(error) => Err(transient(&format!("letting go of child {name}"), &error)),
         }
     }
 

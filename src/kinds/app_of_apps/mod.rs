@@ -266,9 +266,8 @@ impl Managed for AppOfApps {
             Step::Delete { name, uid, version } => {
                 world.cluster.delete(&object(name), uid, version).await
             }
-            Step::Orphan { name, uid } | Step::Detach { name, uid } => {
-                world.cluster.orphan(&object(name), uid).await
-            }
+            Step::Orphan { name, uid } => world.cluster.orphan(&object(name), uid).await,
+            Step::Detach { name, uid } => world.cluster.detach(&object(name), uid).await,
         }
         .map(Acted::from)
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Parent;
 use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::{Child, Generated};
-use super::order::{Order, Place};
+use super::order::Place;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
 use crate::api::row::{ChildView, Owner};
@@ -216,7 +216,8 @@ impl Settled {
 /// What writes are made of.
 pub struct Wish<'a> {
     pub generated: &'a Generated,
-    pub order: &'a Order,
+    /// Names and places in the order of the rollout
+    pub sequence: &'a [(&'a str, Place)],
     pub ours: &'a Ours<'a>,
     pub rollout: &'a Rollout,
     pub rules: &'a Rules,
@@ -228,7 +229,7 @@ pub struct Wish<'a> {
 pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
     let Wish {
         generated,
-        order,
+        sequence,
         ours,
         rollout,
         rules,
@@ -237,8 +238,8 @@ pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
     } = *wish;
     settled.begin(parent, rules, ours);
     let mut writes = Vec::new();
-    for (name, place) in order.sorted() {
-        let place = rules.reverse.then_some(place);
+    for (name, place) in sequence {
+        let (name, place) = (*name, rules.reverse.then_some(*place));
         let (Some(child), Some(decision)) =
             (generated.children.get(name), rollout.decisions.get(name))
         else {

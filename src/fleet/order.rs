@@ -91,7 +91,10 @@ pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<Str
     let rolling = strategy.rolling_sync.clone().unwrap_or_default();
     let is_rolling = strategy.is_rolling();
     if is_rolling && rolling.unpinned_sources() == UnpinnedSources::Refuse {
-        let moving = |child: &Arc<Child>| Some((child.name.clone(), unpinned(&child.spec)?));
+        let moving = |child: &Arc<Child>| {
+            let why = unpinned(&child.spec)?;
+            Some((child.name.clone(), why))
+        };
         let refused: Vec<_> = generated.children.values().filter_map(moving).collect();
         for (name, (field, message)) in refused {
             generated.reject(&name, field, ErrorReason::UnpinnedSource, message);
@@ -240,7 +243,7 @@ fn written_out(cycle: &[&str], first: &str) -> String {
 
 /// The field by which the code of a child may change without its spec, and what to do about it.
 fn unpinned(spec: &Value) -> Option<(&'static str, &'static str)> {
-    let source = &spec["source"];
+    let source = spec.get("source")?;
     let is = |value: &Value| !value.is_null();
     let git = &source["git"];
     if is(&git["ref"]["branch"]) {

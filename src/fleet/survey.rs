@@ -129,9 +129,11 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         true => unsure(&generated, &order, &ours, &facts.spec.strategy()),
         false => BTreeMap::new(),
     };
+    let sequence = order.sorted();
     let rollout = rollout(&Scene {
         generated: &generated,
         order: &order,
+        sequence: &sequence,
         rules: &rules,
         ours: &ours,
         barred: &barred,
@@ -141,7 +143,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
     });
     let wish = Wish {
         generated: &generated,
-        order: &order,
+        sequence: &sequence,
         ours: &ours,
         rollout: &rollout,
         rules: &rules,

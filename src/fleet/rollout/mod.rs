@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::json;
 
 mod halt;
 mod prerequisites;
@@ -144,6 +143,8 @@ impl Standing {
 pub struct Scene<'a> {
     pub generated: &'a Generated,
     pub order: &'a Order,
+    /// [`Order::sorted`]
+    pub sequence: &'a [(&'a str, Place)],
     pub rules: &'a Rules,
     /// Children that exist and are this parent's, or are handed to it; by name
     pub ours: &'a Ours<'a>,
@@ -166,7 +167,7 @@ impl Scene<'_> {
 pub fn rollout(scene: &Scene<'_>) -> Rollout {
     let standings = standings(scene);
     let standing = |name: &str| standings.get(name).unwrap_or(&Standing::Behind);
-    let sorted = scene.order.sorted();
+    let sorted = scene.sequence;
     let digest = digest_of(scene.generated);
     let mut out = Rollout {
         digest,
@@ -418,12 +419,8 @@ fn take_back(scene: &Scene<'_>, standings: &BTreeMap<String, Standing>, out: &mu
 }
 
 fn digest_of(generated: &Generated) -> String {
-    let revisions: BTreeMap<&str, &str> = generated
-        .children
-        .values()
-        .map(|child| (child.name.as_str(), child.revision.as_str()))
-        .collect();
-    digest::of(&json!(revisions))
+    let children = generated.children.values();
+    digest::of_texts(children.flat_map(|child| [Some(child.name.as_str()), Some(&child.revision)]))
 }
 
 fn wake(at: &mut Option<Timestamp>, due: Timestamp) {

@@ -11,6 +11,8 @@ async fn with_a_strangers_app(test: &str) -> Option<Scene> {
     let scene = Scene::start(test).await?;
     let body = json!({"create": true, "creator": "ann@example.com", "description": "Ann's"});
     stranger(&scene, body).await;
+    // What a look shows that was sent before is still an absent app.
+    scene.more_lists(2).await;
     Some(scene)
 }
 

@@ -18,7 +18,7 @@ mod selector;
 mod summary;
 mod survey;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use gate::{Gate, Moment};
 pub use generate::{

@@ -10,7 +10,9 @@ use crate::api::app_of_apps::PruneStatus;
 use crate::api::digest;
 use crate::api::row::ChildView;
 
+/// Most names of a list, and most bytes of all of them.
 const SHOWN: usize = 100;
+const SHOWN_BYTES: usize = 4 << 10;
 
 /// Children that left the wish.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,6 +152,17 @@ fn limit(text: &str, base: usize) -> usize {
     }
 }
 
+/// The first of the names: a status must not grow with a fleet, nor with the length of its names.
+pub(super) fn shown(names: &[String]) -> Vec<String> {
+    let mut left = SHOWN_BYTES;
+    let fits = |name: &&String| {
+        let fits = name.len() <= left;
+        left = left.saturating_sub(name.len());
+        fits
+    };
+    names.iter().take(SHOWN).take_while(fits).cloned().collect()
+}
+
 /// What the status shows while deletions wait.
 pub fn status(prune: &Prune) -> Option<PruneStatus> {
     let digest = match &prune.verdict {
@@ -159,7 +172,7 @@ pub fn status(prune: &Prune) -> Option<PruneStatus> {
     };
     Some(PruneStatus {
         count: i32::try_from(prune.names.len()).unwrap_or(i32::MAX),
-        names: prune.names.iter().take(SHOWN).cloned().collect(),
+        names: shown(&prune.names),
         digest,
     })
 }

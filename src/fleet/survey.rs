@@ -16,9 +16,6 @@ use crate::api::app_of_apps::{AppOfAppsSpec, FailingChild, FleetSummary, Preview
 use crate::api::row::ChildView;
 use crate::api::status::Reason;
 
-/// Names that a preview shows of each sort.
-const SHOWN: usize = 100;
-
 /// What exists, and what people ask for besides the spec.
 pub struct Facts<'a> {
     pub spec: &'a AppOfAppsSpec,
@@ -272,18 +269,13 @@ fn withheld(
 
 /// What would be written if nothing were held back, at most 100 names each.
 pub fn preview(survey: &Survey) -> Preview {
-    let mut create = survey.absent.clone();
     let mut change = survey.behind.clone();
     let edited = survey.writes.iter().filter(|w| w.why == Why::Repair);
     change.extend(edited.map(|write| write.child.name.clone()));
     change.sort();
-    let mut delete = survey.prune.names.clone();
-    for names in [&mut create, &mut change, &mut delete] {
-        names.truncate(SHOWN);
-    }
     Preview {
-        create,
-        change,
-        delete,
+        create: prune::shown(&survey.absent),
+        change: prune::shown(&change),
+        delete: prune::shown(&survey.prune.names),
     }
 }

@@ -147,7 +147,8 @@ impl Model {
         let name = write.child.name.clone();
         self.log
             .push(format!("{:?} {name}", write.why).to_lowercase());
-        let existing: Vec<Arc<ChildView>> = self.views.values().cloned().map(Arc::new).collect();
+        let live = self.views.get(&name).cloned().map(Arc::new);
+        let existing: Vec<Arc<ChildView>> = live.into_iter().collect();
         let body = write.payload(&parent(), &existing);
         self.versions += 1;
         let view = self.views.entry(name.clone()).or_insert_with(|| ChildView {

@@ -81,7 +81,7 @@ pub struct RolloutStatus {
     pub waiting_for: Vec<String>,
 }
 
-/// What would be written; at most 100 names each.
+/// What would be written; at most 100 names and 4 KiB each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Preview {

@@ -298,3 +298,53 @@ fn settled_or_moving(me: &Parent, survey: &Survey, plan: &Plan<Step>) -> Verdict
         message: count,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fleet::testing::{Fate, Model, parent, spec};
+
+    fn fleet(names: std::ops::Range<usize>, mode: &str) -> crate::api::app_of_apps::AppOfAppsSpec {
+        let app = |n: usize| {
+            let name = format!("{n:05}-{}", "x".repeat(200));
+            json!({"name": name, "spec": {"name": format!("a{n}")}})
+        };
+        let apps: Vec<Value> = names.map(app).collect();
+        spec(
+            json!({"apps": apps, "mode": mode, "prune": {"maxDeletions": "0"},
+            "strategy": {"type": "RollingSync"}}),
+        )
+    }
+
+    #[test]
+    fn a_status_stays_small_with_five_thousand_of_everything_and_the_longest_names() {
+        let mut model = Model::new(fleet(0..5000, "Manage"));
+        model.pass();
+        for name in model.views.keys().cloned().collect::<Vec<_>>() {
+            model.fare(&name, Fate::Stalled);
+            let view = model.views.get_mut(&name).unwrap();
+            for condition in &mut view.conditions {
+                condition.message = "m".repeat(1024);
+            }
+        }
+        // All fail, all are to go, and as many others are to come.
+        for (wish, mode) in [(0..5000, "Manage"), (5000..10_000, "Plan")] {
+            model.spec = fleet(wish, mode);
+            let survey = model.survey();
+            let seen = Observed {
+                parent: parent(),
+                existing: Vec::new(),
+                survey,
+            };
+            let object = AppOfApps::new("fleet", model.spec.clone());
+            let details = details(&object, &seen);
+            let facts = facts(&seen, &plan::live(&seen));
+            let said: usize = facts.iter().map(|f| cut(&f.message, 1024).len()).sum();
+            let size = serde_json::to_vec(&details).unwrap().len() + said + (8 << 10);
+            assert!(size <= 32 << 10, "{mode}: {size} bytes");
+        }
+    }
+}

@@ -69,6 +69,12 @@ pub mod annotation {
     /// Written on a child: sha256 of what the last apply carried.
     pub const APPLIED_DIGEST: &str = "appofapps.dev/applied-digest";
 
+    /// Whether the annotation says `true`, in whichever case people write it.
+    pub fn is_true(annotations: &std::collections::BTreeMap<String, String>, key: &str) -> bool {
+        let said = annotations.get(key);
+        said.is_some_and(|said| said.eq_ignore_ascii_case("true"))
+    }
+
     /// Whether one of the `…-requested-at` annotations asks for something that was not done yet: its value is not the one
     /// that was handled last.
     pub fn is_requested(

@@ -340,6 +340,23 @@ pub fn cut(text: &str, limit: usize) -> String {
     }
 }
 
+/// The first `limit` of `all` as `show` spells them, `between` between them, and after `and` how many more there are.
+pub fn some<T>(
+    all: impl IntoIterator<Item = T>,
+    limit: usize,
+    between: &str,
+    and: &str,
+    show: impl Fn(T) -> String,
+) -> String {
+    let mut all = all.into_iter();
+    let shown: Vec<String> = all.by_ref().take(limit).map(show).collect();
+    let shown = shown.join(between);
+    match all.count() {
+        0 => shown,
+        more => format!("{shown}{and}and {more} more"),
+    }
+}
+
 /// Whether the condition of that type is `True`.
 pub fn is_true(conditions: &[Condition], kind: ConditionType) -> bool {
     find(conditions, kind).is_some_and(|c| c.status == "True")
@@ -361,6 +378,14 @@ mod tests {
         let short = cut(&long, 1024);
         assert!(short.len() <= 1024);
         assert!(short.starts_with('ä') && short.ends_with('ä'));
+    }
+
+    #[test]
+    fn the_first_few_are_named_and_the_rest_counted() {
+        let some = |n: i32| some(1..=n, 2, ", ", " ", |n| n.to_string());
+        assert_eq!(some(0), "");
+        assert_eq!(some(2), "1, 2");
+        assert_eq!(some(5), "1, 2 and 3 more");
     }
 
     #[test]

@@ -199,6 +199,14 @@ fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// `step 1 of 3, wave 0`, from 1; the wave alone where there is one step.
+fn stage_name(step: usize, of: usize, wave: u32) -> String {
+    match of {
+        1 => format!("wave {wave}"),
+        of => format!("step {step} of {of}, wave {wave}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

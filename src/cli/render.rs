@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::input::{self, Files, Manifest};
 use super::output::{self, Output};
 use super::readable::{Found, Readable};
-use super::{PROBLEMS, count};
+use super::{PROBLEMS, count, stage_name};
 use crate::admission::{self, Admission, Field};
 use crate::api::annotation;
 use crate::api::app_of_apps::AppOfApps;
@@ -241,16 +241,11 @@ fn comment(order: &Order, place: Place, child: &fleet::Child, source: &str) -> S
     }
 }
 
-/// `step 1 of 3, wave 0`; `None` if no child comes after another one.
+/// Where the child comes; `None` if no child comes after another one.
 fn stage(order: &Order, place: Place) -> Option<String> {
-    let wave = format!("wave {}", place.wave);
-    if !order.is_staged() {
-        return None;
-    }
-    Some(match order.steps {
-        1 => wave,
-        steps => format!("step {} of {steps}, {wave}", place.step + 1),
-    })
+    order
+        .is_staged()
+        .then(|| stage_name(place.step + 1, order.steps, place.wave))
 }
 
 #[cfg(test)]

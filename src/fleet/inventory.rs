@@ -43,8 +43,10 @@ pub struct Write {
 impl Write {
     /// The body of the apply; `existing`: the children of the namespace.
     pub fn payload(&self, parent: &Parent, existing: &[Arc<ChildView>]) -> Value {
-        let live = existing.iter().find(|view| view.name == self.child.name);
-        let live = live.filter(|_| self.why != Why::Create);
+        // Only what is ignored is taken from the child that exists.
+        let reads = self.why != Why::Create && !self.child.ignored.is_empty();
+        let mut existing = existing.iter().filter(|_| reads);
+        let live = existing.find(|view| view.name == self.child.name);
         record::payload(&self.child, &self.record, parent, live.map(Arc::as_ref))
     }
 }
@@ -113,9 +115,7 @@ fn controller(view: &ChildView) -> Option<&Owner> {
 
 /// Whether the child is to leave its parent.
 fn leaves(view: &ChildView) -> bool {
-    view.annotations
-        .get(annotation::DETACH)
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    annotation::is_true(&view.annotations, annotation::DETACH)
 }
 
 /// Whether somebody hands the object to this parent: nobody controls it, and its label names the parent.

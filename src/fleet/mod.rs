@@ -28,8 +28,8 @@ pub use inputs::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
 pub use inventory::{Foreign, Why, Write, is_ours};
 pub use order::{Order, Place, order};
 pub use prune::{Candidate, Prune, Verdict, status as prune_status};
-pub use record::{KEPT_BYTES, Record, payload};
-pub use rollout::{Decision, Halt, Requests, Rollout};
+pub use record::{Record, payload};
+pub use rollout::{Halt, Requests, Rollout};
 pub use survey::{Detached, Facts, Refused, Survey, Surveyor, preview, survey};
 
 /// The object that generates the children.

@@ -3,8 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::gate::Moment;
-use super::generate::Child;
-use super::generate::Generated;
+use super::generate::{Child, Generated};
 use super::inventory::{self, Foreign, Ours, Records, Settled, Sorted, Why, Wish, Write};
 use super::order::{Order, order, step_of};
 use super::prune::{self, Prune};
@@ -94,11 +93,12 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
     let asked = |name: &str| generated.children.contains_key(name);
     let Surveyor { settled, records } = memory;
     let sorted = inventory::sort(asked, facts.existing, facts.parent, records);
-    let left: BTreeSet<String> = left(&sorted).map(str::to_owned).collect();
+    let left = left(&sorted);
     for name in &left {
         generated.children.remove(name);
     }
-    let order = order(&mut generated, &facts.spec.strategy(), &left);
+    let strategy = facts.spec.strategy();
+    let order = order(&mut generated, &strategy, &left);
     let rules = Rules::of(facts.spec);
     let Sorted {
         ours,
@@ -112,10 +112,14 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         let child = generated.children.get(name);
         child.is_some_and(|child| child.revision == refused.revision)
     });
+    let is_foreign = |name: &str| {
+        foreign
+            .binary_search_by(|f| f.name.as_str().cmp(name))
+            .is_ok()
+    };
     let absent = generated.children.values();
-    let absent = absent.filter(|child| {
-        !ours.contains_key(child.name.as_str()) && !foreign.iter().any(|f| f.name == child.name)
-    });
+    let absent =
+        absent.filter(|child| !ours.contains_key(child.name.as_str()) && !is_foreign(&child.name));
     let absent: Vec<&Arc<Child>> = absent.collect();
     let renames = rename::renames(&generated, &absent, &ours, facts.inputs, facts.parent);
     let mut barred: BTreeMap<String, String> = renames.blocked.clone();
@@ -123,7 +127,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
     let words = refused.iter().map(|(n, r)| (n.clone(), r.message.clone()));
     barred.extend(words);
     let unsure = match rules.rolling {
-        true => unsure(&generated, &order, &ours, &facts.spec.strategy()),
+        true => unsure(&generated, &order, &ours, &strategy),
         false => BTreeMap::new(),
     };
     let sequence = order.sorted();
@@ -210,10 +214,10 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
 }
 
 /// Names that left their parent, or are about to.
-fn left<'a>(sorted: &Sorted<'a>) -> impl Iterator<Item = &'a str> {
+fn left(sorted: &Sorted<'_>) -> BTreeSet<String> {
     let detaching = sorted.detaching.iter().map(|view| view.name.as_str());
-    let all: Vec<&'a str> = detaching.chain(sorted.detached.iter().copied()).collect();
-    all.into_iter()
+    let all = detaching.chain(sorted.detached.iter().copied());
+    all.map(str::to_owned).collect()
 }
 
 /// Steps that elements in error may belong to, and which these are.

@@ -10,7 +10,7 @@ use super::app::APP;
 use super::app::wire::RemoteApp;
 use crate::api::annotation;
 use crate::api::names::ObjectName;
-use crate::api::status::{Reason, cut};
+use crate::api::status::{Reason, cut, some};
 use crate::api::workspace::{
     AppCounts, DatabricksWorkspace, Identity, UnmanagedApp, UnmanagedApps, WorkspaceDetails,
     WorkspaceMemory,
@@ -239,14 +239,8 @@ fn verdict(outcome: &Outcome<'_, DatabricksWorkspace>) -> Verdict {
 }
 
 fn in_use(users: &[ObjectName]) -> String {
-    let named: Vec<String> = users.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = users.len().saturating_sub(named.len());
-    let and = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    format!("still used by {}{and}; delete them first", named.join(", "))
+    let named = some(users, NAMED, ", ", " ", ToString::to_string);
+    format!("still used by {named}; delete them first")
 }
 
 fn counts(workspace: &DatabricksWorkspace, world: &World, board: &Board<RemoteApp>) -> AppCounts {

@@ -2,15 +2,11 @@
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Setting, running_app, with};
+use crate::support::{Scene, Setting, running_app, stopped_app, with};
 
 const APP: &str = "DatabricksApp";
 const FLEET: &str = "AppOfApps";
 const WORKSPACE: &str = "DatabricksWorkspace";
-
-fn stopped_app() -> Value {
-    json!({"workspaceRef": {"name": "prod"}, "lifecycle": {"state": "Stopped"}})
-}
 
 /// A scene with a stopped app `sales`.
 async fn with_an_app(test: &str, faults: Vec<Value>, spec: Value) -> Option<Scene> {

@@ -2,14 +2,10 @@
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::support::Scene;
+use crate::support::{Scene, stopped_app};
 
 const APP: &str = "DatabricksApp";
 const FLEET: &str = "AppOfApps";
-
-fn stopped_app() -> Value {
-    json!({"workspaceRef": {"name": "prod"}, "lifecycle": {"state": "Stopped"}})
-}
 
 /// A fleet of apps `app-0` … from a list.
 fn fleet(apps: std::ops::Range<u32>) -> Value {
@@ -22,20 +18,9 @@ fn fleet(apps: std::ops::Range<u32>) -> Value {
     })
 }
 
-async fn names(scene: &Scene) -> Vec<String> {
-    let apps = scene.list(APP).await;
-    let mut names: Vec<String> = apps
-        .iter()
-        .filter(|app| app["metadata"]["deletionTimestamp"].is_null())
-        .map(|app| app["metadata"]["name"].as_str().unwrap().to_owned())
-        .collect();
-    names.sort();
-    names
-}
-
 async fn settled(scene: &Scene, count: usize) {
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
-    assert_eq!(names(scene).await.len(), count);
+    assert_eq!(scene.names(APP).await.len(), count);
 }
 
 async fn confirm(scene: &Scene) {
@@ -70,7 +55,7 @@ async fn few_children_go_by_themselves_and_many_wait_for_a_word() {
         })
         .await;
     scene.more_lists(2).await;
-    assert_eq!(names(&scene).await.len(), 9);
+    assert_eq!(scene.names(APP).await.len(), 9);
     let metrics = scene.metrics().await;
     assert!(metrics.contains("dao_fleet_prunes_waiting 1"), "{metrics}");
     confirm(&scene).await;
@@ -80,7 +65,7 @@ async fn few_children_go_by_themselves_and_many_wait_for_a_word() {
     scene
         .wait(FLEET, "fleet", "Suspended", "True/PruneWaiting")
         .await;
-    assert_eq!(names(&scene).await.len(), 5);
+    assert_eq!(scene.names(APP).await.len(), 5);
     confirm(&scene).await;
     settled(&scene, 0).await;
     scene.end().await;
@@ -108,7 +93,7 @@ async fn a_parent_that_orphans_leaves_children_that_outlive_it_however_it_is_del
         scene.delete_as(FLEET, "fleet", params.clone()).await;
         scene.gone(FLEET, "fleet").await;
         scene.more_lists(2).await;
-        assert_eq!(names(&scene).await.len(), 3, "{params:?}");
+        assert_eq!(scene.names(APP).await.len(), 3, "{params:?}");
         for app in scene.list(APP).await {
             assert!(app["metadata"]["ownerReferences"].is_null(), "{app:#}");
         }
@@ -184,7 +169,7 @@ async fn a_child_made_by_hand_is_left_alone_until_it_is_handed_over_and_can_leav
     let by_hand = scene.get(APP, "app-0").await;
     assert!(by_hand["metadata"]["ownerReferences"].is_null());
     assert_eq!(
-        names(&scene).await.len(),
+        scene.names(APP).await.len(),
         2,
         "one name in the way stops no other"
     );
@@ -281,7 +266,7 @@ async fn a_renamed_child_comes_before_the_old_one_goes_and_two_names_for_one_app
         .await;
     let message = scene.message(FLEET, "fleet", "Stalled").await;
     assert!(message.contains("management.deletion: Orphan"), "{message}");
-    assert_eq!(names(&scene).await, ["new", "other"]);
+    assert_eq!(scene.names(APP).await, ["new", "other"]);
     scene.end().await;
 }
 
@@ -341,7 +326,7 @@ async fn mode_plan_shows_what_would_be_written_and_writes_nothing() {
     let preview = scene.get(FLEET, "fleet").await["status"]["preview"].clone();
     let want = json!({"create": ["app-3"], "change": ["app-1"], "delete": ["app-0"]});
     assert_eq!(preview, want);
-    assert_eq!(names(&scene).await, ["app-0", "app-1", "app-2"]);
+    assert_eq!(scene.names(APP).await, ["app-0", "app-1", "app-2"]);
     assert_eq!(scene.get(APP, "app-1").await["spec"]["description"], "same");
     scene.end().await;
 }
@@ -366,7 +351,7 @@ async fn a_resource_quota_and_an_invalid_spec_are_named_and_stop_no_other_child(
     );
     scene
         .until("the others are there", async || {
-            (names(&scene).await == ["app-0", "app-2"]).then_some(())
+            (scene.names(APP).await == ["app-0", "app-2"]).then_some(())
         })
         .await;
     let refused = scene

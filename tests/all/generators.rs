@@ -61,24 +61,11 @@ async fn put_teams(scene: &Scene, name: &str, text: &str) {
     scene.apply(&map.to_string()).await;
 }
 
-/// Names of the children that are there and not on their way out, in order.
-async fn children(scene: &Scene) -> Vec<String> {
-    let mut names: Vec<String> = scene
-        .list(APP)
-        .await
-        .iter()
-        .filter(|app| app["metadata"]["deletionTimestamp"].is_null())
-        .map(|app| app["metadata"]["name"].as_str().unwrap().to_owned())
-        .collect();
-    names.sort();
-    names
-}
-
 async fn until_children(scene: &Scene, wanted: &[&str]) {
     let what = format!("the children are {}", wanted.join(", "));
     scene
         .until(&what, async || {
-            (children(scene).await == wanted).then_some(())
+            (scene.names(APP).await == wanted).then_some(())
         })
         .await;
 }

@@ -4,16 +4,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Setting, running_app, with};
+use crate::support::{Scene, Setting, running_app, stopped_app, with};
 
 const APP: &str = "DatabricksApp";
 const FLEET: &str = "AppOfApps";
 
-fn stopped_app(version: u32) -> Value {
+fn stopped(version: u32) -> Value {
+    with(stopped_app(), "description", json!(format!("v{version}")))
+}
+
+/// A fleet of stopped apps; the first letter of each name is its step, those that `steps` lack come last.
+fn stopped_fleet(version: u32, names: &[&str], steps: &[&str], soak: &str) -> Value {
+    let app = |name: &&str| json!({"name": name, "labels": {"step": &name[..1]}, "spec": stopped(version)});
+    let step = |letter: &&str| json!({"matchExpressions": [{"key": "step", "operator": "In", "values": [letter]}]});
+    let apps: Vec<Value> = names.iter().map(app).collect();
+    let steps: Vec<Value> = steps.iter().map(step).collect();
     json!({
-        "workspaceRef": {"name": "prod"},
-        "description": format!("v{version}"),
-        "lifecycle": {"state": "Stopped"},
+        "apps": apps,
+        "strategy": {"type": "RollingSync", "rollingSync": {"steps": steps, "soak": soak}},
     })
 }
 
@@ -43,7 +51,7 @@ async fn of_three_waves_a_failure_in_the_second_keeps_the_third_from_being_writt
     };
     let fleet = |broken: bool| {
         let app = |wave: u32, n: u32| {
-            let mut spec = stopped_app(1);
+            let mut spec = stopped(1);
             if broken && (wave, n) == (1, 2) {
                 let nobody = json!([{"principal": {"group": "nobody-at-all"}, "level": "CanUse"}]);
                 spec["permissions"] = json!({"grants": nobody});
@@ -261,14 +269,8 @@ async fn killed_at_every_write_a_rollout_ends_the_same() {
     let Some(scene) = Scene::start(test).await else {
         return;
     };
-    let fleet = |version: u32| {
-        let app = |name: &str, step: &str| json!({"name": name, "labels": {"step": step}, "spec": stopped_app(version)});
-        let step = |letter: &str| json!({"matchExpressions": [{"key": "step", "operator": "In", "values": [letter]}]});
-        json!({
-            "apps": [app("a1", "a"), app("b1", "b"), app("b2", "b"), app("c1", "c")],
-            "strategy": {"type": "RollingSync", "rollingSync": {"steps": [step("a"), step("b")], "soak": "30s"}},
-        })
-    };
+    let fleet =
+        |version: u32| stopped_fleet(version, &["a1", "b1", "b2", "c1"], &["a", "b"], "30s");
     scene.put(FLEET, "fleet", fleet(1)).await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
     scene.put(FLEET, "fleet", fleet(2)).await;
@@ -313,15 +315,7 @@ async fn a_paused_canary_holds_the_rollout_and_says_so() {
     let Some(scene) = Scene::start(test).await else {
         return;
     };
-    let fleet = |version: u32| {
-        let app = |name: &str, step: &str| json!({"name": name, "labels": {"step": step}, "spec": stopped_app(version)});
-        let step =
-            json!({"matchExpressions": [{"key": "step", "operator": "In", "values": ["a"]}]});
-        json!({
-            "apps": [app("a1", "a"), app("b1", "b")],
-            "strategy": {"type": "RollingSync", "rollingSync": {"steps": [step], "soak": "10s"}},
-        })
-    };
+    let fleet = |version: u32| stopped_fleet(version, &["a1", "b1"], &["a"], "10s");
     scene.put(FLEET, "fleet", fleet(1)).await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
     let paused =

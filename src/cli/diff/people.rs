@@ -3,9 +3,10 @@ use super::fields::FieldChange;
 use super::outcome::{Change, ChildChange, Fleet, Removal, RemovalVerdict, Stage};
 use super::{Entry, Why};
 use crate::api::annotation;
-use crate::api::status::cut;
+use crate::api::status::{self, cut};
 use crate::cli::count;
 use crate::cli::input::title;
+use crate::cli::stage_name;
 use crate::kinds::app::spec::PendingChange;
 
 /// Width of the column of verbs.
@@ -101,7 +102,10 @@ fn children(entry: &Entry, fleet: &Fleet) -> String {
                 true => "",
                 false => ", later",
             };
-            text += &format!("  {}{later}\n", place(stage.step, stage.of, stage.wave));
+            text += &format!(
+                "  {}{later}\n",
+                stage_name(stage.step, stage.of, stage.wave)
+            );
         }
         let indent = if ordered { "  " } else { "" };
         for line in stage_rows(stage) {
@@ -197,7 +201,7 @@ fn stops(fleet: &Fleet) -> String {
     let Some(rollout) = &fleet.rollout else {
         return String::new();
     };
-    let place = place(rollout.step, rollout.of, rollout.wave);
+    let place = stage_name(rollout.step, rollout.of, rollout.wave);
     match &rollout.halted {
         Some(halt) => row("halts", &format!("at {place}: {}", said(halt))),
         None => row(
@@ -207,22 +211,9 @@ fn stops(fleet: &Fleet) -> String {
     }
 }
 
-/// `step 1 of 3, wave 0`
-fn place(step: usize, of: usize, wave: u32) -> String {
-    match of {
-        1 => format!("wave {wave}"),
-        of => format!("step {step} of {of}, wave {wave}"),
-    }
-}
-
 /// The first few names, and how many more there are.
 fn some(names: &[String]) -> String {
-    let shown = names.len().min(NAMED);
-    let text = names[..shown].join(", ");
-    match names.len() - shown {
-        0 => text,
-        more => format!("{text} and {more} more"),
-    }
+    status::some(names, NAMED, ", ", " ", Clone::clone)
 }
 
 /// A line a change, with the verb where a step begins.

@@ -406,8 +406,7 @@ fn unseen<M: Default, D: Default>() -> Status<M, D> {
 
 /// Why the object itself asks that nothing be written now. Neither reason holds up a deletion.
 pub fn hold<K: Managed>(object: &K) -> Option<Hold> {
-    let paused = object.annotations().get(annotation::PAUSED);
-    if paused.is_some_and(|paused| paused.eq_ignore_ascii_case("true")) {
+    if annotation::is_true(object.annotations(), annotation::PAUSED) {
         let message = format!(
             "held by the annotation {}; remove it to go on",
             annotation::PAUSED

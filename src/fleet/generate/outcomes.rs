@@ -16,6 +16,7 @@ use super::generators::Origin;
 use super::limits;
 use super::template::{Pattern, Scope};
 use crate::api::app_of_apps::WrittenApp;
+use crate::api::status::some;
 use crate::fleet::Parent;
 
 /// Fewer elements are not worth a thread of their own.
@@ -277,21 +278,13 @@ pub(super) fn collect(places: &[Place], outcomes: &[Arc<Outcome>], parent: &Pare
 
 fn duplicate(group: &[(&str, usize)], n: usize, places: &[Place], parent: &Parent) -> Fault {
     let name = group.first().map_or("", |(name, _)| name);
-    let others: Vec<String> = group
-        .iter()
-        .filter(|(_, other)| *other != n)
-        .take(3)
-        .map(|(_, other)| places[*other].to_string())
-        .collect();
-    let and = match group.len() - 1 - others.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let others = group.iter().filter(|(_, other)| *other != n);
+    let others = some(others, 3, ", ", " ", |(_, other)| {
+        places[*other].to_string()
+    });
     let message = format!(
-        "{name:?} is also the name of {}{and}; {}/{} keeps what exists until the names differ",
-        others.join(", "),
-        parent.namespace,
-        parent.name
+        "{name:?} is also the name of {others}; {}/{} keeps what exists until the names differ",
+        parent.namespace, parent.name
     );
     Fault::new("metadata.name", ErrorReason::DuplicateName, message)
 }

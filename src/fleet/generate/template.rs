@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::filters::engine;
 use super::values::{Unfit, members, to_json};
 use crate::api::app_of_apps::Templating;
+use crate::api::status::{cut, some};
 
 const TEMPLATE_BYTES: usize = 16 << 10;
 /// Of the expressions in one string
@@ -411,13 +412,8 @@ fn available(element: &Map<String, Value>) -> String {
     }
     let mut names: Vec<&str> = element.keys().map(String::as_str).collect();
     names.sort_unstable();
-    let more = names.len().saturating_sub(20);
-    let list: Vec<String> = names.into_iter().take(20).map(shortened).collect();
-    let list = list.join(", ");
-    match more {
-        0 => format!("the element has {list}"),
-        more => format!("the element has {list} and {more} more"),
-    }
+    let list = some(names, 20, ", ", " ", shortened);
+    format!("the element has {list}")
 }
 
 fn explain(text: &str, error: &minijinja::Error) -> String {
@@ -429,7 +425,7 @@ fn explain(text: &str, error: &minijinja::Error) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    crate::api::status::cut(text, 120)
+    cut(text, 120)
 }
 
 fn short(text: &str) -> String {

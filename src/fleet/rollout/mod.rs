@@ -327,7 +327,7 @@ fn advance(
                 }
             },
         };
-        if place.wave == out.wave || failures.iter().any(|(failed, _)| failed == name) {
+        if place.wave == out.wave || standing(name).failed() {
             out.waiting.push(((*name).to_owned(), why));
         }
     }
@@ -380,11 +380,11 @@ fn take_back(scene: &Scene<'_>, standings: &BTreeMap<String, Standing>, out: &mu
             continue;
         };
         let failed = scene.rules.rollback
-            && out.waiting.iter().any(|(waiting, _)| waiting == name)
             && matches!(
                 standings.get(*name),
                 Some(Standing::At(Gate::Failed { late: false, .. }))
-            );
+            )
+            && out.waiting.iter().any(|(waiting, _)| waiting == name);
         let abort = scene.requests.abort.as_ref();
         let under_way = !matches!(standings.get(*name), Some(standing) if standing.passed());
         let aborted = !out.complete

@@ -8,26 +8,21 @@ use super::step::Step;
 use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
 use crate::api::label;
 use crate::api::row::ChildView;
-use crate::api::status::{Reason, cut};
+use crate::api::status::{self, Reason, cut};
 use crate::engine::plan::{Fate, Plan, Refusal, Wait};
 use crate::fleet::{self, ErrorReason, Record, Survey, Why};
 
 /// Children written in one pass; the next pass goes on at once.
 const AT_ONCE: usize = 250;
 /// What a parent waits for wakes it; this only bounds the wait.
-pub const POLL: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_secs(300);
 /// Names in a message.
 pub const NAMED: usize = 5;
 
 /// The first few of `all`, and how many more there are.
 pub fn some<T: ToString>(all: impl Iterator<Item = T>, between: &str) -> String {
-    let all: Vec<String> = all.map(|one| cut(&one.to_string(), 480)).collect();
-    let more = all.len().saturating_sub(NAMED);
-    let shown = all[..all.len() - more].join(between);
-    match more {
-        0 => shown,
-        more => format!("{shown}{between}and {more} more"),
-    }
+    let show = |one: T| cut(&one.to_string(), 480);
+    status::some(all, NAMED, between, between, show)
 }
 
 pub fn live(seen: &Observed) -> Plan<Step> {

@@ -1,7 +1,7 @@
 //! What a parent says of its children. Pure.
+use super::Observed;
 use super::plan::{NAMED, is_moving, some};
 use super::step::Step;
-use super::{Observed, plan};
 use crate::api::annotation;
 use crate::api::app_of_apps::{AppOfApps, FleetMode, FleetStatus, RolloutStatus};
 use crate::api::status::{ConditionType, Fact, Reason, cut};
@@ -188,13 +188,12 @@ pub fn verdict(outcome: &Pass<'_>) -> Verdict {
         };
     }
     if outcome.read_only {
-        return planned(seen);
+        return planned(&seen.survey, outcome.plan);
     }
     settled_or_moving(&seen.parent, &seen.survey, outcome.plan)
 }
 
-fn planned(seen: &Observed) -> Verdict {
-    let survey = &seen.survey;
+fn planned(survey: &Survey, plan: &Plan<Step>) -> Verdict {
     let edited = survey
         .writes
         .iter()
@@ -204,7 +203,7 @@ fn planned(seen: &Observed) -> Verdict {
         survey.behind.len() + edited.count(),
         survey.prune.names.len(),
     );
-    if let Some(refusal) = plan::live(seen).refusals.first() {
+    if let Some(refusal) = plan.refusals.first() {
         return Verdict::Stalled {
             reason: refusal.reason,
             message: refusal.message.clone(),
@@ -304,6 +303,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::{Value, json};
 
+    use super::super::plan;
     use super::*;
     use crate::fleet::testing::{Fate, Model, parent, spec};
 

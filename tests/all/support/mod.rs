@@ -477,6 +477,19 @@ impl Objects {
             .collect()
     }
 
+    /// Names of the objects that are there and not on their way out, in order.
+    pub async fn names(&self, kind: &str) -> Vec<String> {
+        let objects = self.list(kind).await;
+        let staying = objects
+            .iter()
+            .filter(|object| object["metadata"]["deletionTimestamp"].is_null());
+        let mut names: Vec<String> = staying
+            .map(|object| object["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
     pub async fn delete(&self, kind: &str, name: &str) {
         self.delete_as(kind, name, DeleteParams::default()).await;
     }
@@ -586,6 +599,11 @@ pub fn running_app() -> Value {
         "deployment": {"command": ["python", "app.py"], "env": [{"name": "LEVEL", "value": "info"}]},
         "permissions": {"grants": [{"principal": {"group": "users"}, "level": "CanUse"}]},
     })
+}
+
+/// An app that is there and does not run.
+pub fn stopped_app() -> Value {
+    json!({"workspaceRef": {"name": "prod"}, "lifecycle": {"state": "Stopped"}})
 }
 
 fn suffix() -> String {

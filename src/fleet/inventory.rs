@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::Parent;
 use super::gate::{Gate, Moment, Terms, gate};
-use super::generate::{Child, Generated};
+use super::generate::Child;
 use super::order::Place;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
+use super::seats::Seat;
 use crate::api::row::{ChildView, Owner};
 use crate::api::{annotation, label};
 
@@ -184,15 +185,13 @@ struct Pair {
 }
 
 impl Settled {
-    /// Forgets everything if the terms are others, and children that are not there any more.
-    fn begin(&mut self, parent: &Parent, rules: &Rules, ours: &Ours<'_>) {
+    /// Forgets everything if the terms are others, or when it holds many more children than there are.
+    fn begin(&mut self, parent: &Parent, rules: &Rules, children: usize) {
         let terms = Some((parent.clone(), rules.rolling));
-        if self.terms != terms {
+        if self.terms != terms || self.known.len() > children.saturating_mul(2) {
             self.known.clear();
             self.terms = terms;
         }
-        self.known
-            .retain(|name, _| ours.contains_key(name.as_str()));
     }
 
     fn is(&self, view: &Arc<ChildView>, child: &Arc<Child>, place: Option<Place>) -> bool {
@@ -215,10 +214,8 @@ impl Settled {
 
 /// What writes are made of.
 pub struct Wish<'a> {
-    pub generated: &'a Generated,
-    /// Names and places in the order of the rollout
-    pub sequence: &'a [(&'a str, Place)],
-    pub ours: &'a Ours<'a>,
+    /// In the order of the rollout
+    pub seats: &'a [Seat<'a>],
     pub rollout: &'a Rollout,
     pub rules: &'a Rules,
     pub parent: &'a Parent,
@@ -228,28 +225,21 @@ pub struct Wish<'a> {
 /// The writes that the rollout allows now, in the order of the rollout.
 pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
     let Wish {
-        generated,
-        sequence,
-        ours,
+        seats,
         rollout,
         rules,
         parent,
         now,
     } = *wish;
-    settled.begin(parent, rules, ours);
+    settled.begin(parent, rules, seats.len());
     let mut writes = Vec::new();
-    for (name, place) in sequence {
-        let (name, place) = (*name, rules.reverse.then_some(*place));
-        let (Some(child), Some(decision)) =
-            (generated.children.get(name), rollout.decisions.get(name))
-        else {
-            continue;
-        };
+    for (seat, decision) in seats.iter().zip(&rollout.decisions) {
+        let (child, place) = (seat.child, rules.reverse.then_some(seat.place));
         let release = |before| {
             let record = released(child, before, &rollout.digest, rules, now);
             (child.clone(), Record { place, ..record })
         };
-        let Some((view, record)) = ours.get(name) else {
+        let Some((view, record)) = seat.ours else {
             if *decision == Decision::Release {
                 let (child, record) = release(None);
                 let why = Why::Create;
@@ -263,7 +253,7 @@ pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
         let write = match decision {
             Decision::RollBack => taken_back(child, record, now),
             _ if settled.is(view, child, place) => None,
-            Decision::Release if record.revision.as_deref() != Some(&child.revision) => {
+            Decision::Release if !seat.is_as_asked() => {
                 let (child, record) = release(Some((view, record)));
                 let why = Why::Release;
                 Some(Write { why, child, record })
@@ -272,8 +262,7 @@ pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
             Decision::Release | Decision::Keep => record::recorded(child, record)
                 .and_then(|had| mended(&had, view, record, place, rules, parent)),
         };
-        let as_asked = record.revision.as_deref() == Some(&child.revision);
-        if write.is_none() && as_asked {
+        if write.is_none() && seat.is_as_asked() {
             settled.insert(view, child, place);
         }
         writes.extend(write);

@@ -11,7 +11,7 @@ use crate::fleet::prune::{Verdict, status};
 use crate::fleet::testing::{Fate, Model, condition, parent, spec, stranger};
 use crate::fleet::{GeneratorInputs, Survey};
 
-fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> Generated {
+fn generate(spec: &AppOfAppsSpec, parent: &Parent) -> crate::fleet::Generated {
     crate::fleet::generate(spec, &GeneratorInputs::default(), parent, &|_| Vec::new())
 }
 

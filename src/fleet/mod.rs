@@ -14,6 +14,7 @@ mod prune;
 mod record;
 mod rename;
 mod rollout;
+mod seats;
 mod selector;
 mod summary;
 mod survey;

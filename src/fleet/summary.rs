@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::generate::Generated;
-use super::inventory::Ours;
+use super::seats::Seat;
 use super::survey::Refused;
 use crate::api::app_of_apps::{FailingChild, FleetSummary};
 use crate::api::row::ChildView;
@@ -15,12 +14,11 @@ const MESSAGE_BYTES: usize = 256;
 /// Counts of the children asked for, and up to ten that are not well: first those that the API server refuses, then stalled
 /// ones, then those that are tried again after an error.
 pub fn summary(
-    generated: &Generated,
-    ours: &Ours<'_>,
+    seats: &[Seat<'_>],
     refused: &BTreeMap<String, Refused>,
 ) -> (FleetSummary, Vec<FailingChild>) {
     let mut counts = FleetSummary {
-        desired: i32::try_from(generated.children.len()).unwrap_or(i32::MAX),
+        desired: i32::try_from(seats.len()).unwrap_or(i32::MAX),
         ..FleetSummary::default()
     };
     let unwritten = refused.iter().map(|(name, refused)| FailingChild {
@@ -31,14 +29,12 @@ pub fn summary(
     let mut worst: Vec<FailingChild> = unwritten.take(FAILING).collect();
     let mut stalled = Vec::new();
     let mut retrying = Vec::new();
-    for (name, (view, record)) in ours {
-        let Some(child) = generated.children.get(*name) else {
+    for seat in seats {
+        let Some((view, _)) = seat.ours else {
             continue;
         };
         counts.created += 1;
-        if record.revision.as_ref() == Some(&child.revision) {
-            counts.updated += 1;
-        }
+        counts.updated += i32::from(seat.is_as_asked());
         let (is_ready, is_stalled, is_held) = if view.deleting {
             (false, false, false)
         } else {
@@ -52,9 +48,9 @@ pub fn summary(
             counts.stopped += 1;
         }
         if is_stalled {
-            stalled.push((*view, "Stalled"));
+            stalled.push((view, "Stalled"));
         } else if view.is("Reconciling") && reason(view, "Reconciling") == "ProgressingWithRetry" {
-            retrying.push((*view, "Reconciling"));
+            retrying.push((view, "Reconciling"));
         }
     }
     let left = FAILING - worst.len();

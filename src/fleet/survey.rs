@@ -8,7 +8,8 @@ use super::inventory::{self, Foreign, Ours, Records, Settled, Sorted, Why, Wish,
 use super::order::{Order, order, step_of};
 use super::prune::{self, Prune};
 use super::rename::{self, Renames};
-use super::rollout::{Requests, Rollout, Rules, Scene, rollout};
+use super::rollout::{Decision, Requests, Rollout, Rules, Scene, rollout};
+use super::seats::seats;
 use super::summary::summary;
 use super::{GeneratorInputs, Parent};
 use crate::api::app_of_apps::{AppOfAppsSpec, FailingChild, FleetSummary, Preview, Strategy};
@@ -117,10 +118,11 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
             .binary_search_by(|f| f.name.as_str().cmp(name))
             .is_ok()
     };
-    let absent = generated.children.values();
-    let absent =
-        absent.filter(|child| !ours.contains_key(child.name.as_str()) && !is_foreign(&child.name));
-    let absent: Vec<&Arc<Child>> = absent.collect();
+    let mut seats = seats(&generated, &order, &ours);
+    let absent = seats
+        .iter()
+        .filter(|seat| seat.ours.is_none() && !is_foreign(seat.name()));
+    let absent: Vec<&Arc<Child>> = absent.map(|seat| seat.child).collect();
     let renames = rename::renames(&generated, &absent, &ours, facts.inputs, facts.parent);
     let mut barred: BTreeMap<String, String> = renames.blocked.clone();
     barred.extend(foreign.iter().map(|f| (f.name.clone(), f.to_string())));
@@ -130,11 +132,18 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         true => unsure(&generated, &order, &ours, &strategy),
         false => BTreeMap::new(),
     };
-    let sequence = order.sorted();
+    let (mut summary, failing) = summary(&seats, &refused);
+    summary.errors = i32::try_from(generated.errors.len()).unwrap_or(i32::MAX);
+    let exist = || seats.iter().filter_map(|seat| Some((seat, seat.ours?)));
+    let terminating = exist().filter(|(_, (view, _))| view.deleting).count();
+    let behind = exist().filter(|(seat, _)| rules.updates && !seat.is_as_asked());
+    let behind = behind.map(|(seat, _)| seat.name().to_owned()).collect();
+    // By name before.
+    seats.sort_by_key(|seat| seat.place);
     let rollout = rollout(&Scene {
         generated: &generated,
         order: &order,
-        sequence: &sequence,
+        seats: &seats,
         rules: &rules,
         ours: &ours,
         barred: &barred,
@@ -143,9 +152,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         now: facts.now,
     });
     let wish = Wish {
-        generated: &generated,
-        sequence: &sequence,
-        ours: &ours,
+        seats: &seats,
         rollout: &rollout,
         rules: &rules,
         parent: facts.parent,
@@ -159,36 +166,38 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
             && again.is_none_or(|r| r.revision != write.child.revision)
     });
     let open = rules.rolling && !rollout.complete;
+    // Whose turn it is, of those that come once an old one is gone.
+    let due: BTreeSet<&str> = match renames.after.is_empty() {
+        true => BTreeSet::new(),
+        false => {
+            let turns = seats.iter().zip(&rollout.decisions);
+            let released = turns.filter(|(_, decision)| **decision == Decision::Release);
+            let released = released.map(|(seat, _)| seat.name());
+            released
+                .filter(|name| renames.after.contains_key(*name))
+                .collect()
+        }
+    };
     let prune = match facts.spec.apps_sync().deletes() {
         true => {
             let budget = facts.spec.max_deletions();
             let limits = prune::Limits {
                 max_deletions: budget,
                 confirm: facts.confirm,
-                withheld: withheld(&generated, &ours, &renames, &rollout, open),
+                withheld: withheld(&generated, &ours, &renames, !due.is_empty(), open),
                 // Its successor, and with it the rollout, waits for it.
                 only: open.then(|| {
-                    let due = renames
+                    let old = renames
                         .after
                         .iter()
-                        .filter(|(new, _)| rollout.releases(new));
-                    due.map(|(_, old)| old.as_str()).collect()
+                        .filter(|(new, _)| due.contains(new.as_str()));
+                    old.map(|(_, old)| old.as_str()).collect()
                 }),
             };
             prune::plan(&generated, &ours, &limits)
         }
         false => Prune::default(),
     };
-    let (mut summary, failing) = summary(&generated, &ours, &refused);
-    summary.errors = i32::try_from(generated.errors.len()).unwrap_or(i32::MAX);
-    let terminating = ours
-        .iter()
-        .filter(|(name, (view, _))| view.deleting && generated.children.contains_key(**name));
-    let terminating = terminating.count();
-    let behind = ours.iter().filter(|(name, (_, record))| {
-        let child = generated.children.get(**name);
-        rules.updates && child.is_some_and(|c| record.revision.as_ref() != Some(&c.revision))
-    });
     Survey {
         rollout,
         writes,
@@ -206,7 +215,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         summary,
         failing,
         absent: absent.iter().map(|child| child.name.clone()).collect(),
-        behind: behind.map(|(name, _)| (*name).to_owned()).collect(),
+        behind,
         terminating,
         order,
         generated,
@@ -252,14 +261,13 @@ fn withheld(
     generated: &Generated,
     ours: &Ours<'_>,
     renames: &Renames,
-    rollout: &Rollout,
+    due: bool,
     open: bool,
 ) -> Option<String> {
     if let Some((name, why)) = renames.blocked.iter().next() {
         return Some(format!("{name} {why}"));
     }
     let follows = |name: &str| renames.after.contains_key(name);
-    let due = renames.after.keys().any(|name| rollout.releases(name));
     if open && !due {
         return Some("a rollout is under way; nothing is deleted before it is through".to_owned());
     }

@@ -1,12 +1,10 @@
 //! Why nothing more is released, in words that tell the way out.
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Scene, Standing};
+use super::{Member, Scene, Standing};
 use crate::api::status::Reason;
 use crate::fleet::gate::Gate;
 use crate::fleet::generate::Child;
-use crate::fleet::order::Place;
 
 /// Why nothing more is released.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,53 +37,66 @@ impl Halt {
     }
 }
 
-/// Children that failed, or were taken back.
-pub(super) fn failed(scene: &Scene<'_>, failures: &[(&str, &Standing)]) -> Halt {
-    let rejected = failures.iter().find(|(_, s)| **s == Standing::Rejected);
-    if let Some((name, _)) = rejected {
-        let wanted = scene.generated.children.get(*name);
-        let wanted = wanted.map_or("", |child| child.revision.as_str());
-        let running = scene
-            .ours
-            .get(name)
-            .and_then(|(_, r)| r.revision.as_deref());
-        return Halt {
-            reason: Reason::RolledBack,
-            message: format!(
-                "{name} could not run revision {} and has {} again; change the spec, or set the annotation resume-rollout to the present time to try once more",
-                short(wanted),
-                short(running.unwrap_or_default())
-            ),
-        };
-    }
-    let (name, standing) = failures[0];
-    let more = match failures.len() {
-        1 => String::new(),
-        n => format!("; and {} more failed", n - 1),
+/// The child whose failure is told first, in its words, and the halt that follows from it and the others.
+pub(super) struct Failure {
+    pub name: String,
+    pub why: String,
+    pub halt: Halt,
+}
+
+/// Of children that failed, or were taken back; in the order of the rollout.
+pub(super) fn failure(failures: &[&Member<'_>]) -> Option<Failure> {
+    let first = failures.first()?;
+    let (name, why) = (first.seat.name(), words(&first.standing));
+    let rejected = failures
+        .iter()
+        .find(|member| member.standing == Standing::Rejected);
+    let halt = match rejected {
+        Some(member) => {
+            let (_, record) = member.seat.ours?;
+            Halt {
+                reason: Reason::RolledBack,
+                message: format!(
+                    "{} could not run revision {} and has {} again; change the spec, or set the annotation resume-rollout to the present time to try once more",
+                    member.seat.name(),
+                    short(&member.seat.child.revision),
+                    short(record.revision.as_deref().unwrap_or_default())
+                ),
+            }
+        }
+        None => {
+            let more = match failures.len() {
+                1 => String::new(),
+                n => format!("; and {} more failed", n - 1),
+            };
+            Halt {
+                reason: Reason::RolloutHalted,
+                message: format!(
+                    "{name} failed: {why}{more}; nothing more is released until it recovers or the spec changes"
+                ),
+            }
+        }
     };
-    Halt {
-        reason: Reason::RolloutHalted,
-        message: format!(
-            "{name} failed: {}{more}; nothing more is released until it recovers or the spec changes",
-            words(standing)
-        ),
-    }
+    Some(Failure {
+        name: name.to_owned(),
+        why,
+        halt,
+    })
 }
 
 /// A step of nothing but stopped children proves nothing, unless everything is stopped.
 pub(super) fn not_exercised(
     scene: &Scene<'_>,
-    standings: &BTreeMap<String, Standing>,
-    members: &[(&str, Place)],
+    members: &[Member<'_>],
     step: usize,
 ) -> Option<Halt> {
-    let idle = |name: &str| {
+    let idle = |member: &Member<'_>| {
         matches!(
-            standings.get(name),
-            Some(Standing::At(Gate::Passed { exercised: false }))
+            member.standing,
+            Standing::At(Gate::Passed { exercised: false })
         )
     };
-    if !scene.rules.rolling || !members.iter().all(|(name, _)| idle(name)) {
+    if !scene.rules.rolling || !members.iter().all(idle) {
         return None;
     }
     // As a DatabricksApp reads them: without a state, one without a source is not started.
@@ -98,7 +109,7 @@ pub(super) fn not_exercised(
     }
     let set_at = members
         .iter()
-        .filter_map(|(name, _)| scene.ours.get(name)?.1.set_at)
+        .filter_map(|member| member.seat.ours?.1.set_at)
         .max();
     if scene.resume().is_some() && scene.resume() > set_at {
         return None;
@@ -113,7 +124,7 @@ pub(super) fn not_exercised(
 }
 
 /// What a child says of its failure.
-pub(super) fn words(standing: &Standing) -> String {
+fn words(standing: &Standing) -> String {
     match standing {
         Standing::At(Gate::Failed { why, .. }) | Standing::Barred(why) => why.clone(),
         Standing::Rejected => "rolled back".into(),

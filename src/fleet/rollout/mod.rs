@@ -1,6 +1,6 @@
 //! How far a wish has come, and what may be released next: made anew at every pass from the wish, what the children carry,
 //! and how they are. Nothing here remembers.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -10,11 +10,11 @@ mod prerequisites;
 pub use self::halt::Halt;
 use self::prerequisites::{Missing, Prerequisites};
 use super::gate::{Gate, Moment, Terms, gate};
-use super::generate::Child;
 use super::generate::Generated;
 use super::inventory::Ours;
-use super::order::{Order, Place};
+use super::order::Order;
 use super::record;
+use super::seats::Seat;
 use crate::api::app_of_apps::{AppOfAppsSpec, DeletionOrder, OnFailure};
 use crate::api::digest;
 use crate::api::status::Reason;
@@ -84,8 +84,8 @@ pub enum Decision {
 pub struct Rollout {
     /// sha256 of all revisions that are asked for, by name
     pub digest: String,
-    /// Of every child that is asked for
-    pub decisions: BTreeMap<String, Decision>,
+    /// Of every child that is asked for, in the order of the rollout
+    pub decisions: Vec<Decision>,
     /// The step that is on its way, from 0; the last one if all are through
     pub step: usize,
     pub steps: usize,
@@ -104,13 +104,6 @@ pub struct Rollout {
     pub complete: bool,
     /// When to look again although nothing changed
     pub wake_at: Option<Timestamp>,
-}
-
-impl Rollout {
-    /// Whether it is the child's turn.
-    pub fn releases(&self, name: &str) -> bool {
-        self.decisions.get(name) == Some(&Decision::Release)
-    }
 }
 
 /// How a child stands with what is asked for.
@@ -143,8 +136,8 @@ impl Standing {
 pub struct Scene<'a> {
     pub generated: &'a Generated,
     pub order: &'a Order,
-    /// [`Order::sorted`]
-    pub sequence: &'a [(&'a str, Place)],
+    /// In the order of the rollout
+    pub seats: &'a [Seat<'a>],
     pub rules: &'a Rules,
     /// Children that exist and are this parent's, or are handed to it; by name
     pub ours: &'a Ours<'a>,
@@ -163,18 +156,30 @@ impl Scene<'_> {
     }
 }
 
+/// A child and how it stands.
+struct Member<'a> {
+    seat: Seat<'a>,
+    standing: Standing,
+    decision: Decision,
+    /// Among those that the rollout waits for
+    awaited: bool,
+}
+
 /// How far the wish has come, and what may be written now.
 pub fn rollout(scene: &Scene<'_>) -> Rollout {
-    let standings = standings(scene);
-    let standing = |name: &str| standings.get(name).unwrap_or(&Standing::Behind);
-    let sorted = scene.sequence;
-    let digest = digest_of(scene.generated);
+    let members = scene.seats.iter().map(|seat| {
+        let standing = standing(scene, seat);
+        Member {
+            seat: *seat,
+            decision: kept(&standing),
+            standing,
+            awaited: false,
+        }
+    });
+    let mut members: Vec<Member<'_>> = members.collect();
     let mut out = Rollout {
-        digest,
-        decisions: sorted
-            .iter()
-            .map(|(name, _)| ((*name).to_owned(), kept(standing(name))))
-            .collect(),
+        digest: digest_of(scene.generated),
+        decisions: Vec::new(),
         step: scene.order.steps.saturating_sub(1),
         steps: scene.order.steps,
         wave: 0,
@@ -189,53 +194,55 @@ pub fn rollout(scene: &Scene<'_>) -> Rollout {
     if let Some(resume) = scene.requests.resume.filter(|time| *time > scene.now.at) {
         wake(&mut out.wake_at, resume);
     }
-    let steps: Vec<&[(&str, Place)]> = sorted.chunk_by(|a, b| a.1.step == b.1.step).collect();
-    for (n, members) in steps.iter().enumerate() {
-        let step = members.first().map_or(0, |(_, place)| place.step);
-        if members.iter().all(|(name, _)| standing(name).passed()) {
-            let later = steps[n + 1..].iter().flat_map(|s| s.iter());
-            let more = later.clone().any(|(name, _)| !standing(name).passed());
-            if more && let Some(halt) = halt::not_exercised(scene, &standings, members, step) {
-                (out.step, out.complete, out.halt) = (step, false, Some(halt));
-                break;
-            }
-            continue;
-        }
+    if let Some(step) = current(scene, &members, &mut out) {
         out.complete = false;
         out.step = step;
         if let Some((before, what)) = scene.unsure.range(..step).next() {
             out.step = *before;
             out.halt = Some(Halt::unsure(*before, what));
-            break;
+        } else {
+            advance(scene, &mut members, &mut out);
         }
-        advance(scene, &standings, members, &mut out);
-        break;
     }
-    take_back(scene, &standings, &mut out);
+    take_back(scene, &mut members, &mut out);
+    out.decisions = members.iter().map(|member| member.decision).collect();
     out
 }
 
-fn standings(scene: &Scene<'_>) -> BTreeMap<String, Standing> {
-    let children = scene.generated.children.values();
-    children
-        .map(|child| (child.name.clone(), standing(scene, child)))
-        .collect()
+/// The first step that is not through; none also if the rollout ends here, at a step that proves nothing.
+fn current(scene: &Scene<'_>, members: &[Member<'_>], out: &mut Rollout) -> Option<usize> {
+    let open = |member: &Member<'_>| !member.standing.passed();
+    let first = members.iter().find(|member| open(member));
+    let steps = members.chunk_by(|a, b| a.seat.place.step == b.seat.place.step);
+    for members in steps {
+        let step = members.first()?.seat.place.step;
+        if members.iter().any(open) {
+            return Some(step);
+        }
+        if first.is_some()
+            && let Some(halt) = halt::not_exercised(scene, members, step)
+        {
+            (out.step, out.complete, out.halt) = (step, false, Some(halt));
+            return None;
+        }
+    }
+    None
 }
 
-fn standing(scene: &Scene<'_>, child: &Child) -> Standing {
+fn standing(scene: &Scene<'_>, seat: &Seat<'_>) -> Standing {
+    let child = seat.child;
     if let Some(why) = scene.barred.get(&child.name) {
         return Standing::Barred(why.clone());
     }
-    let Some((view, record)) = scene.ours.get(child.name.as_str()) else {
+    let Some((view, record)) = seat.ours else {
         return Standing::Behind;
     };
-    let desired = Some(&child.revision);
-    let rejected = record.rejected.as_ref() == desired && record.revision.as_ref() != desired;
+    let rejected = record.rejected.as_ref() == Some(&child.revision) && !seat.is_as_asked();
     let resumed = scene.resume() > record.rejected_at;
     if rejected && !resumed {
         return Standing::Rejected;
     }
-    if record.revision.as_ref() == desired || !scene.rules.updates {
+    if seat.is_as_asked() || !scene.rules.updates {
         return Standing::At(gate(view, record, scene.rules.terms, scene.now));
     }
     Standing::Behind
@@ -251,39 +258,34 @@ fn kept(standing: &Standing) -> Decision {
 }
 
 /// Releases what may be released of the current step.
-fn advance(
-    scene: &Scene<'_>,
-    standings: &BTreeMap<String, Standing>,
-    members: &[(&str, Place)],
-    out: &mut Rollout,
-) {
-    let standing = |name: &str| standings.get(name).unwrap_or(&Standing::Behind);
-    let open: Vec<&(&str, Place)> = members
-        .iter()
-        .filter(|(name, _)| !standing(name).passed())
+fn advance(scene: &Scene<'_>, all: &mut [Member<'_>], out: &mut Rollout) {
+    let ready = Prerequisites::new(scene, all);
+    let start = all.partition_point(|member| member.seat.place.step < out.step);
+    let end = all.partition_point(|member| member.seat.place.step <= out.step);
+    let members = &mut all[start..end];
+    let limit = limit(scene, out.step, members.len());
+    let mut open: Vec<&mut Member<'_>> = members
+        .iter_mut()
+        .filter(|member| !member.standing.passed())
         .collect();
-    out.wave = open.iter().map(|(_, place)| place.wave).min().unwrap_or(0);
-    let failures: Vec<(&str, &Standing)> = open
-        .iter()
-        .map(|(name, _)| (*name, standing(name)))
-        .filter(|(_, standing)| standing.failed())
-        .collect();
+    out.wave = open.iter().map(|m| m.seat.place.wave).min().unwrap_or(0);
     let aborted = scene.requests.abort.as_ref() == Some(&out.digest);
+    let failed = open.iter().filter(|member| member.standing.failed());
+    let failure = halt::failure(&failed.map(|member| &**member).collect::<Vec<_>>());
     if aborted {
         out.halt = Some(Halt::aborted(&out.digest));
-    } else if scene.rules.rolling && !failures.is_empty() {
-        out.halt = Some(halt::failed(scene, &failures));
+    } else if scene.rules.rolling {
+        out.halt = failure.as_ref().map(|failure| failure.halt.clone());
     }
     let taken = open
         .iter()
-        .filter(|(name, _)| matches!(standing(name), Standing::At(_)))
+        .filter(|member| matches!(member.standing, Standing::At(_)))
         .count();
-    let limit = limit(scene, out.step, members.len());
     let mut free = limit.saturating_sub(taken);
-    let ready = Prerequisites::new(scene, standings);
     let mut invalid = Vec::new();
-    for (name, place) in open {
-        let why = match standing(name) {
+    for member in &mut open {
+        let (name, place) = (member.seat.name(), member.seat.place);
+        let why = match &member.standing {
             Standing::At(Gate::Soaking { until }) => {
                 wake(&mut out.wake_at, *until);
                 out.moving += 1;
@@ -301,23 +303,20 @@ fn advance(
                 format!("held: {why}")
             }
             Standing::At(Gate::Failed { why, .. }) => {
-                let says = scene
-                    .ours
-                    .get(name)
-                    .is_some_and(|(view, _)| view.is("Stalled"));
+                let says = member.seat.ours.is_some_and(|(view, _)| view.is("Stalled"));
                 out.overdue += usize::from(!says);
                 why.clone()
             }
             Standing::At(Gate::Passed { .. }) => continue,
             Standing::Rejected => "rolled back".into(),
             Standing::Barred(why) => why.clone(),
-            Standing::Behind => match ready.of(name, *place) {
+            Standing::Behind => match ready.of(&member.seat) {
                 Ok(()) if out.halt.is_some() => "not released: the rollout is halted".into(),
                 Ok(()) if free == 0 => "waits for its turn within maxUpdate".into(),
                 Ok(()) => {
                     free -= 1;
                     out.moving += 1;
-                    out.decisions.insert((*name).to_owned(), Decision::Release);
+                    member.decision = Decision::Release;
                     "released".into()
                 }
                 Err(Missing::Waits(why)) => why,
@@ -327,8 +326,9 @@ fn advance(
                 }
             },
         };
-        if place.wave == out.wave || standing(name).failed() {
-            out.waiting.push(((*name).to_owned(), why));
+        if place.wave == out.wave || member.standing.failed() {
+            member.awaited = true;
+            out.waiting.push((name.to_owned(), why));
         }
     }
     if let (None, Some(first)) = (&out.halt, invalid.first()) {
@@ -339,15 +339,13 @@ fn advance(
     }
     // Nothing moves and nobody holds anything: without a failure in its way this would be silence.
     if out.halt.is_none() && out.moving == 0 && out.held == 0 {
-        let (name, why) = match (failures.first(), out.waiting.first()) {
-            (Some((name, standing)), _) => ((*name).to_owned(), halt::words(standing)),
+        let (name, why) = match (&failure, out.waiting.first()) {
+            (Some(failure), _) => (failure.name.clone(), failure.why.clone()),
             (None, Some(waiting)) => waiting.clone(),
             (None, None) => return,
         };
-        let later = members
-            .iter()
-            .any(|(n, place)| place.wave > out.wave && !standing(n).passed());
-        if later || failures.is_empty() {
+        let later = open.iter().any(|m| m.seat.place.wave > out.wave);
+        if later || failure.is_none() {
             out.halt = Some(Halt {
                 reason: Reason::RolloutHalted,
                 message: format!("wave {} waits for {name}: {why}", out.wave),
@@ -369,47 +367,44 @@ fn limit(scene: &Scene<'_>, step: usize, members: usize) -> usize {
 }
 
 /// Decides who gets its last good content back.
-fn take_back(scene: &Scene<'_>, standings: &BTreeMap<String, Standing>, out: &mut Rollout) {
-    if !scene.rules.updates {
+fn take_back(scene: &Scene<'_>, members: &mut [Member<'_>], out: &mut Rollout) {
+    let abort = scene.requests.abort.as_ref();
+    if !scene.rules.updates || !(scene.rules.rollback || abort.is_some()) {
         return;
     }
-    let mut without = Vec::new();
-    let mut back = BTreeSet::new();
-    for (name, (_, record)) in scene.ours {
-        let Some(child) = scene.generated.children.get(*name) else {
+    let mut without = None;
+    for member in members {
+        let Some((_, record)) = member.seat.ours else {
             continue;
         };
         let failed = scene.rules.rollback
+            && member.awaited
             && matches!(
-                standings.get(*name),
-                Some(Standing::At(Gate::Failed { late: false, .. }))
-            )
-            && out.waiting.iter().any(|(waiting, _)| waiting == name);
-        let abort = scene.requests.abort.as_ref();
-        let under_way = !matches!(standings.get(*name), Some(standing) if standing.passed());
+                member.standing,
+                Standing::At(Gate::Failed { late: false, .. })
+            );
         let aborted = !out.complete
             && abort.is_some()
             // A wish that changed meanwhile left what it did not touch under its old stamp.
             && (abort == record.rollout.as_ref()
-                || (abort == Some(&out.digest) && under_way && record.rollout.is_some()));
+                || (abort == Some(&out.digest)
+                    && !member.standing.passed()
+                    && record.rollout.is_some()));
         if !failed && !aborted {
             continue;
         }
         let good = record
             .last_good
             .as_deref()
-            .and_then(|content| record::restore(child, content));
+            .and_then(|content| record::restore(member.seat.child, content));
         match good {
             Some(good) if Some(&good.revision) != record.revision.as_ref() => {
-                back.insert((*name).to_owned());
+                member.decision = Decision::RollBack;
             }
-            _ => without.push(*name),
+            _ => without = without.or(Some(member.seat.name())),
         }
     }
-    for name in back {
-        out.decisions.insert(name, Decision::RollBack);
-    }
-    if let (Some(halt), Some(first)) = (&mut out.halt, without.first()) {
+    if let (Some(halt), Some(first)) = (&mut out.halt, without) {
         halt.message = format!(
             "{}; {first} has no last good spec to go back to (it is new, or larger than {} KiB)",
             halt.message,

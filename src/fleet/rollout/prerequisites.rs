@@ -1,8 +1,9 @@
 //! What has to be in order before a child is released: lower waves, and what it depends on by name.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Scene, Standing};
+use super::{Member, Scene};
 use crate::fleet::order::Place;
+use crate::fleet::seats::Seat;
 
 /// Why a child may not be released yet.
 pub(super) enum Missing {
@@ -23,37 +24,40 @@ enum Distance {
 /// What has to be in order before a child is released.
 pub(super) struct Prerequisites<'a> {
     scene: &'a Scene<'a>,
-    standings: &'a BTreeMap<String, Standing>,
-    /// For each wave and step, the child that is farthest from being in order
+    /// Children that have not passed their gates
+    unproven: BTreeSet<&'a str>,
+    /// For each wave and step, the one of these that is farthest from being in order
     open: BTreeMap<(u32, usize), (Distance, &'a str)>,
 }
 
 impl<'a> Prerequisites<'a> {
-    pub(super) fn new(scene: &'a Scene<'a>, standings: &'a BTreeMap<String, Standing>) -> Self {
+    pub(super) fn new(scene: &'a Scene<'a>, members: &[Member<'a>]) -> Self {
+        let mut unproven = BTreeSet::new();
         let mut open = BTreeMap::new();
-        for (name, place) in &scene.order.places {
-            if !standings.get(name).is_some_and(Standing::passed) {
-                let distance = match scene.ours.get(name.as_str()) {
-                    Some((view, _)) if view.is("Ready") && !view.deleting => Distance::Ready,
-                    Some(_) => Distance::NotReady,
-                    None => Distance::Absent,
-                };
-                let farthest = open.entry((place.wave, place.step));
-                let farthest = farthest.or_insert((distance, name.as_str()));
-                if distance > farthest.0 {
-                    *farthest = (distance, name.as_str());
-                }
+        for member in members.iter().filter(|member| !member.standing.passed()) {
+            let (name, place) = (member.seat.name(), member.seat.place);
+            let distance = match member.seat.ours {
+                Some((view, _)) if view.is("Ready") && !view.deleting => Distance::Ready,
+                Some(_) => Distance::NotReady,
+                None => Distance::Absent,
+            };
+            unproven.insert(name);
+            let farthest = open.entry((place.wave, place.step));
+            let farthest = farthest.or_insert((distance, name));
+            if distance > farthest.0 {
+                *farthest = (distance, name);
             }
         }
         Self {
             scene,
-            standings,
+            unproven,
             open,
         }
     }
 
     /// Whether the child may be released as far as others are concerned.
-    pub(super) fn of(&self, name: &str, place: Place) -> Result<(), Missing> {
+    pub(super) fn of(&self, seat: &Seat<'_>) -> Result<(), Missing> {
+        let place = seat.place;
         let lower = self.open.range(..(place.wave, 0));
         for ((wave, step), (_, other)) in lower {
             if *step <= place.step {
@@ -61,12 +65,10 @@ impl<'a> Prerequisites<'a> {
             }
             self.at_its_own(other, place, *step, &format!("of wave {wave}"))?;
         }
-        let child = self.scene.generated.children.get(name);
-        for other in child.iter().flat_map(|child| &child.depends_on) {
+        for other in &seat.child.depends_on {
             match self.scene.order.places.get(other) {
                 Some(theirs) if theirs.step <= place.step => {
-                    let passed = self.standings.get(other).is_some_and(Standing::passed);
-                    if !passed {
+                    if self.unproven.contains(other.as_str()) {
                         return Err(Missing::Waits(format!("waits for {other}")));
                     }
                 }

@@ -282,12 +282,13 @@ impl Generated {
         reason: ErrorReason,
         message: impl Into<String>,
     ) {
-        if self.children.remove(name).is_none() {
+        if !self.children.contains_key(name) {
             return;
         }
+        Arc::make_mut(&mut self.children).remove(name);
         self.kept.insert(name.to_owned());
         self.errors.push(ElementError {
-            element: self.sources.remove(name).unwrap_or_default(),
+            element: Arc::make_mut(&mut self.sources).remove(name).unwrap_or_default(),
             field: field.to_owned(),
             reason,
             message: format!("{name}: {}", message.into()),

@@ -33,7 +33,7 @@ pub fn seats<'a>(generated: &'a Generated, order: &Order, ours: &'a Ours<'a>) ->
     let mut places = order.places.iter().peekable();
     let mut ours = ours.iter().peekable();
     let mut seats = Vec::with_capacity(generated.children.len());
-    for (name, child) in &generated.children {
+    for (name, child) in generated.children.iter() {
         while places.next_if(|(other, _)| *other < name).is_some() {}
         while ours.next_if(|(other, _)| **other < name.as_str()).is_some() {}
         let Some((_, place)) = places.next_if(|(other, _)| *other == name) else {

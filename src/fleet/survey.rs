@@ -96,7 +96,9 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
     let sorted = inventory::sort(asked, facts.existing, facts.parent, records);
     let left = left(&sorted);
     for name in &left {
-        generated.children.remove(name);
+        if generated.children.contains_key(name) {
+            Arc::make_mut(&mut generated.children).remove(name);
+        }
     }
     let strategy = facts.spec.strategy();
     let order = order(&mut generated, &strategy, &left);

@@ -129,6 +129,64 @@ async fn what_is_valid_offline_is_what_the_api_server_takes() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// What the API server says of an object, without what every refusal begins with.
+fn message(answer: &str) -> String {
+    let status: Value = serde_json::from_str(answer).unwrap();
+    let message = status["message"].as_str().unwrap();
+    let said = message.split_once(" is invalid: ").map_or(message, |(_, said)| said);
+    let said = said.trim_start_matches('[').trim_end_matches(']');
+    // Several are told in no certain order.
+    let mut all: Vec<&str> = said.split(", spec.").collect();
+    all.sort_unstable();
+    all.join(", spec.")
+}
+
+/// One line of a Markdown table, with the middle of what is long left out.
+fn cell(text: &str, most: usize) -> String {
+    let text = text.replace('\n', " ").replace('|', "\\|");
+    let length = text.chars().count();
+    if length <= most {
+        return text;
+    }
+    let start: String = text.chars().take(most / 2).collect();
+    let end: String = text.chars().skip(length - most / 2).collect();
+    format!("{start}…{end}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_invalid_manifests_says_what_the_api_server_says() {
+    let test = "the_table_of_invalid_manifests_says_what_the_api_server_says";
+    let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
+        return;
+    };
+    envtest::install(cluster).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let mut table = String::from(
+        "# Invalid manifests\n\nWhat the API server answers to manifests with one fault each. Written by the test that sends them \
+         (`UPDATE_GOLDEN=1 cargo test --test all invalid_manifests`); do not edit.\n\n\
+         | kind | what is written | what the API server says |\n|---|---|---|\n",
+    );
+    let mut rows = BTreeSet::new();
+    for case in bad_cases() {
+        let said = asked(&client, &case).await.into_iter().flatten().next();
+        let said = message(&said.unwrap_or_else(|| panic!("nobody refuses {}", case.text)));
+        let row = format!("| {} | `{}` | {} |\n", case.kind, cell(&case.shown, 160), cell(&said, 400));
+        if rows.insert(row.clone()) {
+            table.push_str(&row);
+        }
+    }
+    assert!(rows.len() >= 60, "{} manifests", rows.len());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/invalid-manifests.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &table).unwrap();
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        committed == table,
+        "docs/invalid-manifests.md is not what the API server says; UPDATE_GOLDEN=1 writes it anew:\n{table}"
+    );
+}
+
 /// Texts that one reader of YAML or another takes for something else when they are not quoted.
 const TRICKY: &[&str] = &[
     "yes",

@@ -34,12 +34,12 @@ pub use self::child::{Child, Judge};
 pub use self::fault::{ElementError, ErrorReason};
 pub use self::filters::{FILTERS, Filter, TESTS};
 
-/// What a spec asks for.
+/// What a spec asks for. Cheap to clone: every pass gets its own, and only few take something away from it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Generated {
-    pub children: BTreeMap<String, Arc<Child>>,
+    pub children: Arc<BTreeMap<String, Arc<Child>>>,
     /// Where each child comes from, by its name: `apps[1]`
-    pub sources: BTreeMap<String, String>,
+    pub sources: Arc<BTreeMap<String, String>>,
     /// In the order of the spec
     pub errors: Vec<ElementError>,
     /// Names that elements in error ask for: what exists of them is kept as it is

@@ -1,6 +1,6 @@
 //! What becomes of each element, and of all together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -249,13 +249,15 @@ pub(super) fn collect(places: &[Place], outcomes: &[Arc<Outcome>], parent: &Pare
         complete: true,
         ..Generated::default()
     };
+    let mut children = BTreeMap::new();
+    let mut sources = BTreeMap::new();
     for group in named.chunk_by(|(a, _), (b, _)| a == b) {
         if let [(name, n)] = group {
             match &outcomes[*n].result {
                 Ok(child) => {
                     let source = places[*n].to_string();
-                    generated.sources.insert(child.name.clone(), source);
-                    generated.children.insert(child.name.clone(), child.clone());
+                    sources.insert(child.name.clone(), source);
+                    children.insert(child.name.clone(), child.clone());
                 }
                 Err(_) => drop(generated.kept.insert((*name).to_owned())),
             }
@@ -264,6 +266,7 @@ pub(super) fn collect(places: &[Place], outcomes: &[Arc<Outcome>], parent: &Pare
             rivals.extend(group.iter().map(|(_, n)| (*n, group)));
         }
     }
+    (generated.children, generated.sources) = (Arc::new(children), Arc::new(sources));
     for (n, (place, outcome)) in places.iter().zip(outcomes).enumerate() {
         generated.complete &= outcome.name.is_some();
         if let Some(group) = rivals.get(&n) {

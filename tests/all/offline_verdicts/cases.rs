@@ -13,6 +13,8 @@ pub struct Case {
     pub kind: &'static str,
     pub name: String,
     pub text: String,
+    /// What of it is unusual, as people read it
+    pub shown: String,
     pub refused: Option<&'static str>,
     /// Whether a create takes it all the same: it drops nulls, which server-side apply refuses.
     pub created: bool,
@@ -33,6 +35,7 @@ fn case(object: &Value, refused: Option<&'static str>) -> Case {
         kind,
         name: object["metadata"]["name"].as_str().unwrap().into(),
         text: object.to_string(),
+        shown: shown(object),
         refused,
         created: refused.is_none(),
     }
@@ -75,9 +78,32 @@ fn yaml(line: &str, refused: Option<&'static str>) -> Case {
         text: format!(
             "apiVersion: appofapps.dev/v1alpha1\nkind: {APP}\nmetadata: {{name: sales, namespace: default}}\nspec:\n  workspaceRef: {{name: prod}}\n  {line}\n"
         ),
+        shown: format!("spec: {}", line.trim_end().replace('\n', "⏎")),
         refused,
         created: refused.is_none(),
     }
+}
+
+/// Members of `object` that the usual one of its kind lacks or holds otherwise.
+fn shown(object: &Value) -> String {
+    let usual = match object["kind"].as_str() {
+        Some(APP) => app(json!({})),
+        Some(WORKSPACE) => workspace(json!({})),
+        _ => manifest(FLEET, "fleet", json!({})),
+    };
+    let mut parts = Vec::new();
+    for part in ["metadata", "spec", "status"] {
+        let (Some(members), Some(before)) = (object[part].as_object(), usual[part].as_object())
+        else {
+            if object[part] != usual[part] {
+                parts.push(format!("{part}: {}", object[part]));
+            }
+            continue;
+        };
+        let other = members.iter().filter(|(key, value)| before.get(*key) != Some(value));
+        parts.extend(other.map(|(key, value)| format!("{part}.{key}: {value}")));
+    }
+    parts.join(", ")
 }
 
 pub fn good_cases() -> Vec<Case> {
@@ -209,6 +235,80 @@ pub fn bad_cases() -> Vec<Case> {
         bad(
             limits(json!({"requestsPerSecond": 1001})),
             "spec.limits.requestsPerSecond",
+        ),
+        bad(
+            workspace(json!({"host": "dbc-1.cloud.databricks.com"})),
+            "host is the URL of a workspace",
+        ),
+        bad(
+            workspace(json!({"host": "https://dbc-1.cloud.databricks.com/login?o=1"})),
+            "host is the URL of a workspace",
+        ),
+        bad(
+            workspace(json!({"host": "https://ann:secret@dbc-1.cloud.databricks.com"})),
+            "host is the URL of a workspace",
+        ),
+        bad(
+            workspace(json!({"workspaceID": "o=1234"})),
+            "spec.workspaceID",
+        ),
+        bad(
+            workspace(json!({"freeze": {"reason": "release", "until": "tomorrow"}})),
+            "spec.freeze.until",
+        ),
+        bad(
+            workspace(json!({"observe": {"permissionsInterval": "30s"}})),
+            "1m to 24h",
+        ),
+        bad(
+            app(json!({"compute": {"minInstances": 3, "maxInstances": 1}})),
+            "minInstances is larger than maxInstances",
+        ),
+        bad(
+            app(json!({"compute": {"minInstances": 1}})),
+            "set together",
+        ),
+        bad(
+            app(json!({"deployment": {"deadline": "5s"}})),
+            "deadline is 1m to 24h",
+        ),
+        bad(
+            app(json!({"permissions": {"grants": [
+                {"principal": {"group": "users"}, "level": "CanUse"},
+                {"principal": {"group": "users"}, "level": "CanManage"}]}})),
+            "the same principal twice",
+        ),
+        bad(
+            app(json!({"usagePolicyID": "a", "budgetPolicyID": "b"})),
+            "set one of them",
+        ),
+        bad(
+            app(json!({"deployment": {"env": [{"name": "W", "valueFrom": {"resource": "nowhere"}}]}, "resources": []})),
+            "names no entry of resources",
+        ),
+        bad(
+            app(json!({"source": {}})),
+            "exactly one of workspace, git",
+        ),
+        bad(
+            app(json!({"source": {"git": {"url": "https://github.com/a/b", "provider": "GitHub", "ref": {"branch": "main", "tag": "v1"}}}})),
+            "exactly one of branch, tag, commit",
+        ),
+        bad(
+            manifest(FLEET, "fleet", json!({"apps": [], "strategy": {"type": "AllAtOnce", "rollingSync": {}}})),
+            "goes with type: RollingSync",
+        ),
+        bad(
+            manifest(FLEET, "fleet", json!({"apps": [], "templating": {"left": "{{", "right": "{{"}})),
+            "must differ",
+        ),
+        bad(
+            manifest(FLEET, "fleet", json!({"apps": [], "strategy": {"type": "RollingSync", "rollingSync": {"soak": "48h"}}})),
+            "soak is 0s to 24h",
+        ),
+        bad(
+            manifest(FLEET, "fleet", json!({"apps": [], "strategy": {"type": "RollingSync", "rollingSync": {"steps": [{"matchExpressions": [{"key": "ring", "operator": "Exists"}], "maxUpdate": "0"}]}}})),
+            "maxUpdate",
         ),
         bad(
             workspace(json!({"observe": {"interval": "soon"}})),

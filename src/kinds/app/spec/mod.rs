@@ -382,6 +382,7 @@ pub struct Permissions {
     /// The grants. The operator's own identity always keeps CAN_MANAGE.
     #[serde(default)]
     #[schemars(length(max = 100))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.principal == a.principal))").message("grants name the same principal twice: keep one entry"))]
     pub grants: Vec<Grant>,
 }
 

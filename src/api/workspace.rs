@@ -45,7 +45,7 @@ pub struct DatabricksWorkspaceSpec {
     /// URL of the workspace, e.g. `https://adb-1234567890123456.7.azuredatabricks.net`. Immutable. Its host must pass the
     /// operator's `--allowed-hosts`.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://([A-Za-z0-9.-]+|[[][0-9A-Fa-f:]+])(:[0-9]{1,5})?/?$')").message("host is the URL of a workspace and nothing more, e.g. https://dbc-a1b2c3d4-e5f6.cloud.databricks.com: no path, query or user name"))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://([A-Za-z0-9.-]+|\\\\[[0-9A-Fa-f:]+\\\\])(:[0-9]{1,5})?/?$')").message("host is the URL of a workspace and nothing more, e.g. https://dbc-a1b2c3d4-e5f6.cloud.databricks.com: no path, query or user name"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("host is immutable: create another DatabricksWorkspace for another host"))]
     pub host: String,
     /// Id of the account; needed only on a host that serves a whole account. Tokens are asked for there.

@@ -288,7 +288,9 @@ impl Generated {
         Arc::make_mut(&mut self.children).remove(name);
         self.kept.insert(name.to_owned());
         self.errors.push(ElementError {
-            element: Arc::make_mut(&mut self.sources).remove(name).unwrap_or_default(),
+            element: Arc::make_mut(&mut self.sources)
+                .remove(name)
+                .unwrap_or_default(),
             field: field.to_owned(),
             reason,
             message: format!("{name}: {}", message.into()),

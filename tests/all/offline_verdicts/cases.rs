@@ -92,6 +92,10 @@ fn shown(object: &Value) -> String {
         _ => manifest(FLEET, "fleet", json!({})),
     };
     let mut parts = Vec::new();
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let unknown = object.as_object().unwrap().iter();
+    let unknown = unknown.filter(|(key, _)| !known.contains(&key.as_str()));
+    parts.extend(unknown.map(|(key, value)| format!("{key}: {value}")));
     for part in ["metadata", "spec", "status"] {
         let (Some(members), Some(before)) = (object[part].as_object(), usual[part].as_object())
         else {
@@ -100,7 +104,9 @@ fn shown(object: &Value) -> String {
             }
             continue;
         };
-        let other = members.iter().filter(|(key, value)| before.get(*key) != Some(value));
+        let other = members
+            .iter()
+            .filter(|(key, value)| before.get(*key) != Some(value));
         parts.extend(other.map(|(key, value)| format!("{part}.{key}: {value}")));
     }
     parts.join(", ")

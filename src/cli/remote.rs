@@ -26,6 +26,7 @@ use crate::kinds::DatabricksApp;
 use crate::kinds::app::wire::RemoteApp;
 use crate::kinds::app::{Apps, Cluster};
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 use crate::worlds::databricks::{Connection, Hub, HubSettings, WORKSPACE};
 
 /// Objects a page of a list.
@@ -163,6 +164,8 @@ impl Remote {
             timeouts: Timeouts::default(),
             clock: Clock::real(),
             metrics: Metrics::new(),
+            // Only looks.
+            term: Term::never(),
         };
         let hub = Arc::new(Hub::new(
             self.kube.clone(),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -11,13 +13,16 @@ use tracing::info;
 use super::cluster;
 use super::hosts::{ArtifactHosts, Hosts};
 use crate::admission::{self, Admission};
+use crate::api::duration;
 use crate::databricks::Timeouts;
+use crate::election::{self, Election};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
 use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 use crate::worlds::databricks::{HubSettings, namespaces};
 use crate::worlds::inputs;
 
@@ -39,6 +44,33 @@ pub struct Options {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+    /// Whether replicas elect the one that writes, by the Lease databricks-app-operator. Without, only one may run.
+    #[arg(
+        long,
+        env = "DAO_LEADER_ELECT",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "true|false"
+    )]
+    leader_elect: bool,
+    /// Who this replica is in the Lease. Default: the host's name with a random part.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// Where the Lease and the key for digests lie. Default: the namespace of the kubeconfig or the service account.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// How long the Lease holds without a renewal. No write starts in its last 4s; a standby takes over once it is over.
+    #[arg(
+        long,
+        env = "DAO_LEASE_DURATION",
+        default_value = "10s",
+        value_parser = lease_duration,
+        value_name = "DURATION"
+    )]
+    lease_duration: Duration,
     /// Name of this installation, in the User-Agent of its requests and in its events. Default: the host's name.
     #[arg(long, env = "DAO_INSTANCE", value_name = "NAME")]
     instance: Option<String>,
@@ -73,6 +105,8 @@ pub enum Error {
     Scale(u32),
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    #[error(transparent)]
+    Election(#[from] election::Error),
     #[error("waiting for signals: {0}")]
     Signals(#[source] std::io::Error),
     #[error("a controller ended by itself; see the log")]
@@ -92,10 +126,37 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let instance = instance.unwrap_or_else(|| "local".into());
     let config = cluster::config().await?;
     let watching = cluster::client(&config, None)?;
-    let requests = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
+    let namespace = options.namespace.as_ref();
+    let namespace = namespace.unwrap_or(&config.default_namespace).clone();
+    let (grant, elected) = Term::new();
+    let term = match options.leader_elect {
+        true => elected,
+        false => Term::always(),
+    };
+    let requests = cluster::writing(&config, term.clone())?;
     let admission = Arc::new(Admission::new(kinds::crds())?);
     let metrics = Metrics::new();
     let shutdown = CancellationToken::new();
+    // Ends once the passes have: until then the Lease is kept.
+    let resigned = CancellationToken::new();
+    let election: BoxFuture<'static, _> = match options.leader_elect {
+        true => {
+            let settings = election::Settings {
+                namespace: namespace.clone(),
+                identity: options.pod_name.unwrap_or_else(|| some_name(&instance)),
+                duration: options.lease_duration,
+            };
+            let client = cluster::electing(&config)?;
+            let election = Election::new(client, settings, metrics.clone())?;
+            election.run(grant, resigned.clone()).boxed()
+        }
+        false => {
+            metrics.leading(true);
+            let resigned = resigned.clone();
+            async move { Ok(resigned.cancelled().await) }.boxed()
+        }
+    };
+    let mut election = tokio::spawn(election);
     let ready = Readiness::default();
     let server = serve::bind(
         options.listen,
@@ -121,8 +182,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
             timeouts: Timeouts::default(),
             clock,
             metrics: metrics.clone(),
+            term: term.clone(),
         },
-        namespace: config.default_namespace.clone(),
+        namespace,
         artifact_hosts: options.artifacts.artifact_hosts,
         clock,
         events: Events::new(requests, &instance, metrics.clone()),
@@ -131,6 +193,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         namespaces_synced,
         config_maps,
         admission,
+        term,
         shutdown: shutdown.clone(),
     });
     info!(version = env!("CARGO_PKG_VERSION"), %instance, listen = %options.listen, "started");
@@ -139,20 +202,33 @@ pub async fn run(options: Options) -> Result<(), Error> {
         ready.set();
         info!("caches are synced");
     });
-    let signalled = signalled();
     let by_signal = tokio::select! {
-        signal = signalled => { signal?; true }
+        signal = signalled() => { signal?; true }
         () = shutdown.cancelled() => false,
+        // Whatever is under way must not write any more, and what it remembers is no longer so.
+        over = &mut election => return Err(over.map_or(Error::Ended, |over| over.map_or_else(Error::from, |()| Error::Ended))),
     };
     info!("stopping: passes under way finish, none starts");
     shutdown.cancel();
     let _ = tokio::time::timeout(GRACE, ended).await;
+    resigned.cancel();
+    // It gives up by itself on an API server that does not answer.
+    let _ = election.await;
     watch_namespaces.abort();
     watch_config_maps.abort();
     if let Ok(served) = server.await {
         served?;
     }
     if by_signal { Ok(()) } else { Err(Error::Ended) }
+}
+
+/// A name that no other replica has.
+fn some_name(instance: &str) -> String {
+    format!("{instance}-{:08x}", rand::random::<u32>())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "write it like 10s or 1m".to_owned())
 }
 
 async fn signalled() -> Result<(), Error> {

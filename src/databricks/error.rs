@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::credentials::SourceError;
+use crate::term::NotLeading;
 
 /// One error of one call. `Clone`, as callers that waited for the same token exchange share its error.
 /// Neither `Debug` nor `Display` ever holds a secret or a token.
@@ -59,6 +60,9 @@ pub enum Error {
     HostNotAllowed { host: String, why: String },
     #[error(transparent)]
     Credentials(#[from] SourceError),
+    /// A write that was not sent.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     /// The token endpoint refused the credentials.
     #[error(
         "exchanging credentials for a token: {code}: {description}; check client id and client secret"
@@ -134,6 +138,7 @@ impl Error {
             | Self::BreakerOpen { .. }
             | Self::HostNotAllowed { .. }
             | Self::Credentials(_)
+            | Self::NotLeading(_)
             | Self::OAuth { .. }
             | Self::Decode { .. }
             | Self::Setup(_) => None,
@@ -157,6 +162,7 @@ impl Error {
             | Self::BreakerOpen { .. }
             | Self::HostNotAllowed { .. }
             | Self::Credentials(_)
+            | Self::NotLeading(_)
             | Self::OAuth { .. }
             | Self::Setup(_) => false,
         }
@@ -240,6 +246,7 @@ impl Error {
             | Self::BreakerOpen { .. }
             | Self::HostNotAllowed { .. }
             | Self::Credentials(_)
+            | Self::NotLeading(_)
             | Self::Setup(_) => {}
         }
         self

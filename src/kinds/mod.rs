@@ -17,6 +17,7 @@ use crate::engine::managed::Managed;
 use crate::engine::reconcile::Reconciler;
 use crate::engine::synced::Synced;
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 use crate::worlds::cluster::Cluster;
 use crate::worlds::databricks::{Hub, HubSettings, Namespaces};
 use crate::worlds::inputs::ConfigMaps;
@@ -50,6 +51,8 @@ pub struct Running {
     pub config_maps: ConfigMaps,
     /// The definitions of all kinds, by which children are judged before they are written.
     pub admission: Arc<Admission>,
+    /// Passes are made while it is held; `requests` and `hub` ask it before each write.
+    pub term: Term,
     pub shutdown: CancellationToken,
 }
 
@@ -151,13 +154,13 @@ fn run<K: Managed>(
         running.metrics.clone(),
         running.events.clone(),
     );
-    controller::run(
-        running.watching.clone(),
-        cache,
-        reconciler,
-        running.index.clone(),
-        running.metrics.clone(),
+    let settings = controller::Settings {
+        watching: running.watching.clone(),
+        index: running.index.clone(),
+        metrics: running.metrics.clone(),
         gather,
-        running.shutdown.clone(),
-    )
+        term: running.term.clone(),
+        shutdown: running.shutdown.clone(),
+    };
+    controller::run(cache, reconciler, settings)
 }

@@ -22,6 +22,7 @@ mod modes;
 mod offline_verdicts;
 mod one_app;
 mod outages;
+mod replicas;
 mod rollouts;
 mod samples;
 mod secrets;

@@ -168,7 +168,8 @@ impl Program {
         let mut command = Command::new(&self.binary);
         // Settings of the caller's shell must not reach the child.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("DAO_") {
+            let text = name.to_string_lossy();
+            if text.starts_with("DAO_") || text.starts_with("POD_") {
                 command.env_remove(name);
             }
         }
@@ -195,6 +196,20 @@ impl Program {
     pub fn kill(&self) {
         if let Some(process) = self.lock().take() {
             process.kill();
+        }
+    }
+
+    /// SIGSTOP: it is there and does nothing, as on a machine that hangs.
+    pub fn pause(&self) {
+        if let Some(process) = self.lock().as_ref() {
+            process.pause();
+        }
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn resume(&self) {
+        if let Some(process) = self.lock().as_ref() {
+            process.resume();
         }
     }
 

@@ -28,6 +28,7 @@ use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW, Wish};
 use crate::engine::reconcile::name_of;
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 
 /// The kind of a Workspace in the index.
 pub const WORKSPACE: &str = "DatabricksWorkspace";
@@ -40,6 +41,7 @@ pub struct HubSettings {
     pub timeouts: Timeouts,
     pub clock: Clock,
     pub metrics: Metrics,
+    pub term: Term,
 }
 
 /// A connection is rebuilt when its Workspace's uid changes, or what of its spec the connection is made of: a freeze must
@@ -314,6 +316,7 @@ impl Hub {
             timeouts: self.settings.timeouts,
             clock,
             metrics: self.settings.metrics.clone(),
+            term: self.settings.term.clone(),
         })
         .map_err(|error| failed(&error))?;
         Ok(Connection::start(Parts {

@@ -71,7 +71,8 @@ pub struct Scene {
     pub scale: u32,
     pub token: String,
     pub log: PathBuf,
-    _folder: tempfile::TempDir,
+    options: OperatorOptions,
+    folder: tempfile::TempDir,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -110,7 +111,7 @@ impl Scene {
         options.time_scale = setting.scale;
         options.log_filter = setting.log_filter.into();
         options.arguments = setting.operator;
-        let operator = Operator::start(options).await.unwrap();
+        let operator = Operator::start(options.clone()).await.unwrap();
         let scene = Self {
             operator,
             sim,
@@ -119,7 +120,8 @@ impl Scene {
             scale: setting.scale,
             token: token.clone(),
             log,
-            _folder: folder,
+            options,
+            folder,
             _turn: turn,
         };
         let secret = setting.token.unwrap_or(token);
@@ -165,6 +167,14 @@ spec:
             .await;
         }
         self.operator.stop(GRACE).await;
+    }
+
+    /// Another replica beside the scene's operator, with that Pod's name; it is ready when this returns.
+    pub async fn replica(&self, pod_name: &str) -> Operator {
+        let mut options = self.options.clone();
+        options.pod_name = pod_name.into();
+        options.log = self.folder.path().join(format!("{pod_name}.log"));
+        Operator::start(options).await.unwrap()
     }
 
     /// Objects of another namespace.

@@ -189,6 +189,7 @@ impl Stage {
             timeouts: Timeouts::default(),
             clock,
             metrics: metrics.clone(),
+            term: databricks_app_operator::term::Term::always(),
         };
         let hub = Arc::new(Hub::new(
             client.clone(),

@@ -11,6 +11,9 @@ pub(super) const NAME: Name = Name {
     variable: "DAO_OPERATOR_BIN",
 };
 
+/// Of the one operator that usually runs.
+const POD_NAME: &str = "operator-0";
+
 /// How the operator runs.
 #[derive(Clone, Debug)]
 pub struct OperatorOptions {
@@ -20,6 +23,9 @@ pub struct OperatorOptions {
     pub time_scale: u32,
     /// As in `RUST_LOG`. Default `info`.
     pub log_filter: String,
+    /// Its Pod's name: who it is in the Lease, and in the User-Agent of its requests. The same one takes its own Lease back
+    /// at once.
+    pub pod_name: String,
     /// More flags of the program.
     pub arguments: Vec<String>,
     /// Where its log goes, as JSON lines.
@@ -32,6 +38,7 @@ impl OperatorOptions {
             kubeconfig: kubeconfig.into(),
             time_scale: 1,
             log_filter: "info".into(),
+            pod_name: POD_NAME.into(),
             arguments: Vec::new(),
             log: log.into(),
         }
@@ -50,6 +57,10 @@ impl OperatorOptions {
             "json",
             "--log-filter",
             &self.log_filter,
+            "--pod-name",
+            &self.pod_name,
+            "--instance",
+            &self.pod_name,
         ]
         .map(OsString::from)
         .into();

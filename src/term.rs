@@ -79,6 +79,11 @@ impl Grant {
         self.0.send_replace(Until::Deadline(deadline));
     }
 
+    /// Writes may start from now on, for good.
+    pub fn open(&self) {
+        self.0.send_replace(Until::Always);
+    }
+
     /// No write starts any more.
     pub fn end(&self) {
         self.0.send_replace(Until::Never);

@@ -18,6 +18,7 @@ mod remote;
 mod render;
 mod role;
 mod run;
+mod served;
 mod validate;
 
 /// Exit code of a command that found something wrong, or failed.

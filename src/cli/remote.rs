@@ -25,6 +25,7 @@ use crate::engine::reconcile::name_of;
 use crate::kinds::DatabricksApp;
 use crate::kinds::app::wire::RemoteApp;
 use crate::kinds::app::{Apps, Cluster};
+use crate::engine::watching::Scope;
 use crate::telemetry::{Clock, Metrics};
 use crate::term::Term;
 use crate::worlds::databricks::{Connection, Hub, HubSettings, WORKSPACE};
@@ -166,6 +167,7 @@ impl Remote {
             metrics: Metrics::new(),
             // Only looks.
             term: Term::never(),
+            scope: Scope::All,
         };
         let hub = Arc::new(Hub::new(
             self.kube.clone(),

@@ -51,6 +51,8 @@ fn role() -> Value {
             rule("source.toolkit.fluxcd.io", json!(["gitrepositories", "ocirepositories", "buckets"]), &["get"]),
             // `allowedNamespaces` by label.
             rule("", json!(["namespaces"]), &["get", "list", "watch"]),
+            // Claims of other installations: Leases databricks-app-operator-claim in any namespace.
+            rule("coordination.k8s.io", json!(["leases"]), &["list"]),
             rule("events.k8s.io", json!(["events"]), &["create", "patch"]),
         ],
     })

@@ -4,30 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::cluster;
 use super::hosts::{ArtifactHosts, Hosts};
+use super::served;
 use crate::admission::{self, Admission};
 use crate::api::duration;
 use crate::databricks::Timeouts;
+use crate::election::claims::{self, Claims};
 use crate::election::{self, Election};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
+use crate::engine::watching::Scope;
 use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
-use crate::term::Term;
+use crate::term::{Grant, Term};
 use crate::worlds::databricks::{HubSettings, namespaces};
 use crate::worlds::inputs;
 
 /// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// What `/readyz` waits for.
+const CACHES: &str = "caches";
+const CLAIMS: &str = "claims";
 
 /// Options of `run`. Each can also be given as an environment variable.
 #[derive(Debug, Args)]
@@ -71,6 +77,14 @@ pub struct Options {
         value_name = "DURATION"
     )]
     lease_duration: Duration,
+    /// Namespaces whose objects are looked after, separated by commas. Default: all.
+    #[arg(
+        long,
+        env = "DAO_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACES"
+    )]
+    watch_namespaces: Vec<String>,
     /// Name of this installation, in the User-Agent of its requests and in its events. Default: the host's name.
     #[arg(long, env = "DAO_INSTANCE", value_name = "NAME")]
     instance: Option<String>,
@@ -107,6 +121,10 @@ pub enum Error {
     Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Election(#[from] election::Error),
+    #[error(transparent)]
+    Claim(claims::Lost),
+    #[error("--watch-namespaces: {0:?} is no name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends")]
+    Namespace(String),
     #[error("waiting for signals: {0}")]
     Signals(#[source] std::io::Error),
     #[error("a controller ended by itself; see the log")]
@@ -128,18 +146,20 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let watching = cluster::client(&config, None)?;
     let namespace = options.namespace.as_ref();
     let namespace = namespace.unwrap_or(&config.default_namespace).clone();
-    let (grant, elected) = Term::new();
-    let term = match options.leader_elect {
-        true => elected,
-        false => Term::always(),
-    };
+    let (grant, term) = Term::new();
     let requests = cluster::writing(&config, term.clone())?;
     let admission = Arc::new(Admission::new(kinds::crds())?);
     let metrics = Metrics::new();
     let shutdown = CancellationToken::new();
+    let scope = scope(options.watch_namespaces)?;
+    let ready = Readiness::of([
+        (CLAIMS, "the namespaces are not claimed yet"),
+        (CACHES, "the caches are not filled yet"),
+        (served::WHAT, "the served definitions were not read yet"),
+    ]);
     // Ends once the passes have: until then the Lease is kept.
     let resigned = CancellationToken::new();
-    let election: BoxFuture<'static, _> = match options.leader_elect {
+    let election = match options.leader_elect {
         true => {
             let settings = election::Settings {
                 namespace: namespace.clone(),
@@ -147,17 +167,19 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 duration: options.lease_duration,
             };
             let client = cluster::electing(&config)?;
-            let election = Election::new(client, settings, metrics.clone())?;
-            election.run(grant, resigned.clone()).boxed()
+            Some(Election::new(client, settings, metrics.clone())?)
         }
-        false => {
-            metrics.leading(true);
-            let resigned = resigned.clone();
-            async move { Ok(resigned.cancelled().await) }.boxed()
-        }
+        false => None,
     };
-    let mut election = tokio::spawn(election);
-    let ready = Readiness::default();
+    let claims = Claims::new(
+        cluster::electing(&config)?,
+        &namespace,
+        format!("{namespace}/{}", election::LEASE),
+        scope.namespaces(),
+    );
+    let mut claims = tokio::spawn(claimed(claims, ready.clone()));
+    let lead = lead(election, grant, metrics.clone(), ready.clone(), resigned.clone());
+    let mut lead = tokio::spawn(lead);
     let server = serve::bind(
         options.listen,
         metrics.clone(),
@@ -166,15 +188,19 @@ pub async fn run(options: Options) -> Result<(), Error> {
     )
     .await?;
     let server = tokio::spawn(server);
+    let (reader, definitions, fitting) = (requests.clone(), kinds::crds(), ready.clone());
+    tokio::spawn(async move { served::fits(&reader, &definitions, &fitting).await });
     let index = Arc::new(Index::default());
     let (namespaces, namespaces_synced, watch_namespaces) =
-        namespaces::watch(watching.clone(), index.clone());
+        namespaces::watch(watching.clone(), &scope, index.clone());
     let watch_namespaces = tokio::spawn(watch_namespaces);
-    let (config_maps, watch_config_maps) = inputs::watch(watching.clone(), index.clone());
+    let (config_maps, watch_config_maps) =
+        inputs::watch(watching.clone(), &scope, index.clone());
     let watch_config_maps = tokio::spawn(watch_config_maps);
     let (synced, ended) = kinds::run_all(Running {
         watching,
         requests: requests.clone(),
+        scope,
         index,
         hub: HubSettings {
             host_policy,
@@ -183,6 +209,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             clock,
             metrics: metrics.clone(),
             term: term.clone(),
+            scope: scope.clone(),
         },
         namespace,
         artifact_hosts: options.artifacts.artifact_hosts,
@@ -198,28 +225,88 @@ pub async fn run(options: Options) -> Result<(), Error> {
     });
     info!(version = env!("CARGO_PKG_VERSION"), %instance, listen = %options.listen, "started");
     tokio::spawn(async move {
-        synced.await;
-        ready.set();
+        for (kind, synced) in synced {
+            // False: its controller is gone, and the process is about to end.
+            synced
+                .follow(|why| ready.waits(CACHES, format!("the cache of {kind} is not filled yet: {why}")))
+                .await;
+        }
         info!("caches are synced");
+        ready.done(CACHES);
     });
     let by_signal = tokio::select! {
         signal = signalled() => { signal?; true }
         () = shutdown.cancelled() => false,
         // Whatever is under way must not write any more, and what it remembers is no longer so.
-        over = &mut election => return Err(over.map_or(Error::Ended, |over| over.map_or_else(Error::from, |()| Error::Ended))),
+        over = &mut lead => return match over {
+            Ok(Err(lost)) => Err(lost.into()),
+            Ok(Ok(())) | Err(_) => Err(Error::Ended),
+        },
+        lost = &mut claims => return Err(lost.map_or(Error::Ended, Error::Claim)),
     };
     info!("stopping: passes under way finish, none starts");
     shutdown.cancel();
     let _ = tokio::time::timeout(GRACE, ended).await;
     resigned.cancel();
     // It gives up by itself on an API server that does not answer.
-    let _ = election.await;
+    let _ = lead.await;
+    claims.abort();
     watch_namespaces.abort();
     watch_config_maps.abort();
-    if let Ok(served) = server.await {
-        served?;
-    }
+    let _ = server.await;
     if by_signal { Ok(()) } else { Err(Error::Ended) }
+}
+
+/// What `--watch-namespaces` says; nothing means all.
+fn scope(names: Vec<String>) -> Result<Scope, Error> {
+    let mut names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let wrong = |name: &&String| {
+        name.len() > 63 || !name.chars().all(inner) || name.starts_with('-') || name.ends_with('-')
+    };
+    if let Some(wrong) = names.iter().find(wrong) {
+        return Err(Error::Namespace(wrong.clone()));
+    }
+    Ok(match names.is_empty() {
+        true => Scope::All,
+        false => Scope::Namespaces(names),
+    })
+}
+
+/// Holds the claims of this installation; returns once another one took one of them.
+async fn claimed(claims: Claims, ready: Readiness) -> claims::Lost {
+    let (held, ours) = oneshot::channel();
+    let told = ready.clone();
+    tokio::spawn(async move {
+        if ours.await.is_ok() {
+            told.done(CLAIMS);
+        }
+    });
+    claims.run(held, move |why| ready.waits(CLAIMS, why)).await
+}
+
+/// Leads, once elected, until `resigned`. Who is not ready must not lead.
+async fn lead(
+    election: Option<Election>,
+    grant: Grant,
+    metrics: Metrics,
+    ready: Readiness,
+    resigned: CancellationToken,
+) -> Result<(), election::Error> {
+    tokio::select! {
+        () = ready.ready() => {}
+        () = resigned.cancelled() => return Ok(()),
+    }
+    if let Some(election) = election {
+        return election.run(grant, resigned).await;
+    }
+    metrics.leading(true);
+    grant.open();
+    resigned.cancelled().await;
+    Ok(())
 }
 
 /// A name that no other replica has.

@@ -1,4 +1,4 @@
-//! Floor 1: which replica leads, by a Lease.
+//! Floor 1: which replica leads, by a Lease; and which installation looks after a namespace, by another: see [`claims`].
 //!
 //! ```text
 //!            sent             sent + duration - grace        sent + duration
@@ -8,6 +8,7 @@
 //!
 //! A term that could not be renewed in time lapses: no write starts, and it goes on if the Lease is still ours when the API
 //! server is back. Once somebody else took the Lease the process has to end: what it remembers may be out of date.
+pub mod claims;
 mod decision;
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, predicates, reflector, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use super::index::{Change, Index, Key};
 use super::managed::Managed;
 use super::reconcile::{Reconciler, name_of};
 use super::synced::{Gate, Synced};
+use super::watching::{Scope, watch};
 use crate::api::label;
 use crate::api::names::ObjectName;
 use crate::telemetry::Metrics;
@@ -103,6 +104,7 @@ where
 pub struct Settings {
     /// Lists and watches.
     pub watching: kube::Client,
+    pub scope: Scope,
     pub index: Arc<Index>,
     pub metrics: Metrics,
     /// Wire time.
@@ -125,6 +127,7 @@ struct Context<K: Managed> {
 pub async fn run<K: Managed>(cache: Cache<K>, reconciler: Reconciler<K>, settings: Settings) {
     let Settings {
         watching,
+        scope,
         index,
         metrics,
         gather,
@@ -132,15 +135,15 @@ pub async fn run<K: Managed>(cache: Cache<K>, reconciler: Reconciler<K>, setting
         shutdown,
     } = settings;
     let queue = index.queue(K::KIND);
+    let config = watcher::Config::default().page_size(PAGE);
+    let store = (cache.objects.clone(), cache.writer);
+    let events = watch(watching, &scope, config, trim, store, &cache.gate);
     let mut indexer = Indexer::<K>::new(index, cache.gate);
-    let api: Api<DeserializeGuard<K>> = Api::all(watching);
-    let events = watcher(api, watcher::Config::default().page_size(PAGE))
-        .default_backoff()
-        .modify(trim)
-        .reflect(cache.writer)
-        .inspect(move |event| match event {
-            Ok(event) => indexer.note(event),
-            Err(problem) => warn!(kind = K::KIND, %problem, "watching"),
+    let events = events
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                indexer.note(event);
+            }
         })
         .applied_objects()
         .predicate_filter(

@@ -42,7 +42,10 @@ pub use programs::{
     Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions, operator_build,
 };
 pub use show::describe;
-pub use testing::{cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out};
+pub use testing::{
+    cluster_or_leave_out, own_cluster_or_leave_out, programs_or_leave_out,
+    shared_cluster_or_leave_out,
+};
 
 /// The repository that this crate was built in: manifests, definitions and the control plane's sources lie there.
 pub fn repository() -> PathBuf {

@@ -17,7 +17,15 @@ static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
 /// A cluster of the test's own; `None` after saying that `test` was left out, when this machine has no control plane
 /// and `DAO_TEST_STRICT` is not 1.
 pub async fn cluster_or_leave_out(test: &str) -> Result<Option<Cluster>, ClusterError> {
-    let cluster = tolerant_start().await?;
+    own_cluster_or_leave_out(test, ClusterOptions::default()).await
+}
+
+/// As [`cluster_or_leave_out`], for a cluster that is not as usual.
+pub async fn own_cluster_or_leave_out(
+    test: &str,
+    options: ClusterOptions,
+) -> Result<Option<Cluster>, ClusterError> {
+    let cluster = tolerant_start(options).await?;
     if cluster.is_none() {
         say_left_out(test);
     }
@@ -32,7 +40,7 @@ pub async fn shared_cluster_or_leave_out(
     let cluster = SHARED
         .get_or_try_init(async || {
             sys::at_exit(end_shared);
-            tolerant_start().await
+            tolerant_start(ClusterOptions::default()).await
         })
         .await?;
     if cluster.is_none() {
@@ -59,12 +67,12 @@ fn strict() -> bool {
 }
 
 /// The search is not repeated once it failed: it may have been a build of minutes.
-async fn tolerant_start() -> Result<Option<Cluster>, ClusterError> {
+async fn tolerant_start(options: ClusterOptions) -> Result<Option<Cluster>, ClusterError> {
     static MISSING: OnceLock<()> = OnceLock::new();
     if MISSING.get().is_some() {
         return Ok(None);
     }
-    match Cluster::start(ClusterOptions::default()).await {
+    match Cluster::start(options).await {
         Ok(cluster) => Ok(Some(cluster)),
         Err(error) if error.nothing_to_start() && !strict() => {
             if MISSING.set(()).is_ok() {

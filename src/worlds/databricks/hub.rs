@@ -27,6 +27,7 @@ use crate::engine::index::{Index, Key};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW, Wish};
 use crate::engine::reconcile::name_of;
+use crate::engine::watching::Scope;
 use crate::telemetry::{Clock, Metrics};
 use crate::term::Term;
 
@@ -42,6 +43,8 @@ pub struct HubSettings {
     pub clock: Clock,
     pub metrics: Metrics,
     pub term: Term,
+    /// The namespaces whose Workspaces are known.
+    pub scope: Scope,
 }
 
 /// A connection is rebuilt when its Workspace's uid changes, or what of its spec the connection is made of: a freeze must
@@ -125,11 +128,19 @@ impl Hub {
         let guarded = find(&self.workspaces, &name);
         let Some(workspace) = guarded.as_ref().and_then(|w| w.0.as_ref().ok()) else {
             self.close(&name).await;
-            return Err(Trouble::new(
-                Reason::WorkspaceNotFound,
-                format!(
+            let watched = self.settings.scope.namespaces();
+            let message = match watched.is_none_or(|names| names.contains(&name.namespace)) {
+                true => format!(
                     "spec.workspaceRef: there is no DatabricksWorkspace {name}; create it, or name another one"
                 ),
+                false => format!(
+                    "spec.workspaceRef: the operator does not watch namespace {}; add it to --watch-namespaces, or name a DatabricksWorkspace of a watched one",
+                    name.namespace
+                ),
+            };
+            return Err(Trouble::new(
+                Reason::WorkspaceNotFound,
+                message,
                 Fate::Missing { recheck: SLOW },
             ));
         };
@@ -209,16 +220,21 @@ impl Hub {
         name: &ObjectName,
         namespace: &str,
     ) -> Result<(), Trouble> {
-        let labels = self.namespaces.get(&ObjectRef::new(namespace));
-        let labels = labels.map(|n| n.labels().clone()).unwrap_or_default();
+        let known = self.namespaces.get(&ObjectRef::new(namespace));
+        let labels = known.as_ref().map(|n| n.labels().clone());
+        let labels = labels.unwrap_or_default();
         let admitted = admits(workspace, &name.namespace, namespace, &labels);
         if admitted {
             return Ok(());
         }
+        let unread = match known {
+            Some(_) => "",
+            None => " (the operator could not read the namespace's labels: its role has to let it get, list and watch namespaces, or get this one)",
+        };
         Err(Trouble::new(
             Reason::WorkspaceForbidden,
             format!(
-                "spec.workspaceRef: DatabricksWorkspace {name} does not admit namespace {namespace}; its owner can widen spec.allowedNamespaces"
+                "spec.workspaceRef: DatabricksWorkspace {name} does not admit namespace {namespace}; its owner can widen spec.allowedNamespaces{unread}"
             ),
             Fate::Stalled { recheck: None },
         ))

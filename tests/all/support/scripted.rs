@@ -190,6 +190,7 @@ impl Stage {
             clock,
             metrics: metrics.clone(),
             term: databricks_app_operator::term::Term::always(),
+            scope: Default::default(),
         };
         let hub = Arc::new(Hub::new(
             client.clone(),

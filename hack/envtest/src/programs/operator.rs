@@ -26,6 +26,8 @@ pub struct OperatorOptions {
     /// Its Pod's name: who it is in the Lease, and in the User-Agent of its requests. The same one takes its own Lease back
     /// at once.
     pub pod_name: String,
+    /// The path that answers 2xx once it counts as started. Default `/readyz`.
+    pub ready: &'static str,
     /// More flags of the program.
     pub arguments: Vec<String>,
     /// Where its log goes, as JSON lines.
@@ -39,6 +41,7 @@ impl OperatorOptions {
             time_scale: 1,
             log_filter: "info".into(),
             pod_name: POD_NAME.into(),
+            ready: "/readyz",
             arguments: Vec::new(),
             log: log.into(),
         }
@@ -85,11 +88,11 @@ impl Deref for Operator {
 }
 
 impl Operator {
-    /// Starts it at a free port of 127.0.0.1; returns when `/readyz` says that its caches are filled.
+    /// Starts it at a free port of 127.0.0.1; returns when it is ready.
     pub async fn start(options: OperatorOptions) -> Result<Self, ProgramError> {
         let arguments = options.arguments();
         let environment = vec![("KUBECONFIG".into(), options.kubeconfig.into())];
-        let program = Program::first(NAME, arguments, environment, options.log, "/readyz").await?;
+        let program = Program::first(NAME, arguments, environment, options.log, options.ready).await?;
         Ok(Self { program })
     }
 }

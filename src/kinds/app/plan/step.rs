@@ -86,6 +86,14 @@ impl Step {
             Self::Start | Self::Delete => String::new(),
         }
     }
+
+    /// Whether it is recorded before it is made.
+    pub fn is_written_ahead(&self) -> bool {
+        matches!(
+            self,
+            Self::Create { .. } | Self::Deploy { .. } | Self::Stop { restart: true }
+        )
+    }
 }
 
 /// By content, as far as a step shows it: two deployments of one digest are the same.

@@ -68,7 +68,9 @@ fn compare(ours: &Value, served: &Value, path: &str, missing: &mut Vec<String>) 
     }
     // Without an enumeration every value is taken.
     if let (Some(values), Some(there)) = (ours["enum"].as_array(), served["enum"].as_array()) {
-        let unknown = values.iter().filter(|value| !value.is_null() && !there.contains(value));
+        let unknown = values
+            .iter()
+            .filter(|value| !value.is_null() && !there.contains(value));
         missing.extend(unknown.map(|value| format!("{path}={value}")));
     }
 }
@@ -129,7 +131,9 @@ mod tests {
         let said = lacking(&ours, Some(&document(&older)));
         assert_eq!(
             said,
-            ["App: the served definition is older and lacks spec.grants[].who, spec.labels.*.value, spec.state=\"Off\" and 1 more"]
+            [
+                "App: the served definition is older and lacks spec.grants[].who, spec.labels.*.value, spec.state=\"Off\" and 1 more"
+            ]
         );
         for nothing in [None, Some(json!({}))] {
             assert_eq!(

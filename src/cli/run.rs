@@ -123,7 +123,9 @@ pub enum Error {
     Election(#[from] election::Error),
     #[error(transparent)]
     Claim(claims::Lost),
-    #[error("--watch-namespaces: {0:?} is no name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends")]
+    #[error(
+        "--watch-namespaces: {0:?} is no name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends"
+    )]
     Namespace(String),
     #[error("waiting for signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -178,7 +180,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
         scope.namespaces(),
     );
     let mut claims = tokio::spawn(claimed(claims, ready.clone()));
-    let lead = lead(election, grant, metrics.clone(), ready.clone(), resigned.clone());
+    let lead = lead(
+        election,
+        grant,
+        metrics.clone(),
+        ready.clone(),
+        resigned.clone(),
+    );
     let mut lead = tokio::spawn(lead);
     let server = serve::bind(
         options.listen,
@@ -194,13 +202,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (namespaces, namespaces_synced, watch_namespaces) =
         namespaces::watch(watching.clone(), &scope, index.clone());
     let watch_namespaces = tokio::spawn(watch_namespaces);
-    let (config_maps, watch_config_maps) =
-        inputs::watch(watching.clone(), &scope, index.clone());
+    let (config_maps, watch_config_maps) = inputs::watch(watching.clone(), &scope, index.clone());
     let watch_config_maps = tokio::spawn(watch_config_maps);
     let (synced, ended) = kinds::run_all(Running {
         watching,
         requests: requests.clone(),
-        scope,
+        scope: scope.clone(),
         index,
         hub: HubSettings {
             host_policy,
@@ -209,7 +216,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
             clock,
             metrics: metrics.clone(),
             term: term.clone(),
-            scope: scope.clone(),
+            scope,
         },
         namespace,
         artifact_hosts: options.artifacts.artifact_hosts,
@@ -228,7 +235,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
         for (kind, synced) in synced {
             // False: its controller is gone, and the process is about to end.
             synced
-                .follow(|why| ready.waits(CACHES, format!("the cache of {kind} is not filled yet: {why}")))
+                .follow(|why| {
+                    ready.waits(
+                        CACHES,
+                        format!("the cache of {kind} is not filled yet: {why}"),
+                    )
+                })
                 .await;
         }
         info!("caches are synced");

@@ -76,7 +76,9 @@ impl Others {
     fn take(&mut self, claims: Vec<Claim>, now: Instant) -> Vec<Claim> {
         let before = std::mem::take(&mut self.seen);
         for claim in claims {
-            let known = before.get(&claim.namespace).filter(|(known, _)| *known == claim);
+            let known = before
+                .get(&claim.namespace)
+                .filter(|(known, _)| *known == claim);
             let since = known.map_or(now, |(_, since)| *since);
             self.seen.insert(claim.namespace.clone(), (claim, since));
         }
@@ -86,7 +88,10 @@ impl Others {
             .values()
             .filter(|(_, since)| now.duration_since(*since) < life)
             .map(|(claim, _)| claim);
-        alive.filter(|claim| self.overlaps(claim)).cloned().collect()
+        alive
+            .filter(|claim| self.overlaps(claim))
+            .cloned()
+            .collect()
     }
 
     fn overlaps(&self, claim: &Claim) -> bool {
@@ -214,7 +219,10 @@ impl Claims {
             Ok(list) => list.items,
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 if !std::mem::replace(&mut self.blind, true) {
-                    info!("installations that watch other namespaces, or all, are not noticed: {}", status.message);
+                    info!(
+                        "installations that watch other namespaces, or all, are not noticed: {}",
+                        status.message
+                    );
                 }
                 Vec::new()
             }

@@ -147,8 +147,12 @@ impl Election {
         let released = tokio::time::timeout(usable / 2, self.release()).await;
         match released {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(error = %said(&error), "the Lease was not released; another replica waits until it has expired"),
-            Err(_) => warn!("the Lease was not released in time; another replica waits until it has expired"),
+            Ok(Err(error)) => {
+                warn!(error = %said(&error), "the Lease was not released; another replica waits until it has expired")
+            }
+            Err(_) => warn!(
+                "the Lease was not released in time; another replica waits until it has expired"
+            ),
         }
         Ok(())
     }
@@ -201,7 +205,11 @@ impl Election {
     }
 
     /// Renews, or takes, the Lease as it was seen; `None`: somebody wrote it meanwhile.
-    async fn write(&mut self, mut lease: Lease, take: bool) -> Result<Option<Instant>, kube::Error> {
+    async fn write(
+        &mut self,
+        mut lease: Lease,
+        take: bool,
+    ) -> Result<Option<Instant>, kube::Error> {
         let sent = Instant::now();
         let now = MicroTime(Timestamp::now());
         let before = lease.spec.take().unwrap_or_default();
@@ -215,7 +223,10 @@ impl Election {
             ..self.spec(now, acquired)
         });
         lease.metadata.managed_fields = None;
-        let answer = self.api.replace(LEASE, &PostParams::default(), &lease).await;
+        let answer = self
+            .api
+            .replace(LEASE, &PostParams::default(), &lease)
+            .await;
         self.written(answer, sent)
     }
 
@@ -227,7 +238,9 @@ impl Election {
         match answer {
             Ok(lease) => {
                 let spec = lease.spec.as_ref();
-                let term = spec.and_then(|spec| spec.lease_transitions).unwrap_or_default();
+                let term = spec
+                    .and_then(|spec| spec.lease_transitions)
+                    .unwrap_or_default();
                 if self.candidate.term != Some(term) {
                     let before = self.leader.take().unwrap_or_default();
                     info!(leader = %self.settings.identity, term, %before, "leading");
@@ -278,7 +291,9 @@ impl Election {
             None => return Ok(()),
         }
         lease.metadata.managed_fields = None;
-        self.api.replace(LEASE, &PostParams::default(), &lease).await?;
+        self.api
+            .replace(LEASE, &PostParams::default(), &lease)
+            .await?;
         info!("the Lease is released");
         Ok(())
     }

@@ -228,7 +228,7 @@ mod tests {
             for event in &events {
                 self.writer.apply_watcher_event(event);
             }
-            let said = |event| match event {
+            let said = |event: Event<ConfigMap>| match event {
                 Event::Init => "init".to_owned(),
                 Event::InitDone => "done".to_owned(),
                 Event::InitApply(map) | Event::Apply(map) => format!("+{}", map.name_any()),
@@ -248,7 +248,8 @@ mod tests {
 
         fn held(&self) -> Vec<String> {
             let held = self.reader.state();
-            let name = |map: Arc<ConfigMap>| format!("{}/{}", map.namespace().unwrap(), map.name_any());
+            let name =
+                |map: Arc<ConfigMap>| format!("{}/{}", map.namespace().unwrap(), map.name_any());
             let mut held: Vec<String> = held.into_iter().map(name).collect();
             held.sort();
             held
@@ -263,7 +264,10 @@ mod tests {
         assert!(scene.take("one", Event::Apply(map("one", "c"))).is_empty());
         // A list that is made anew meanwhile counts once.
         assert!(scene.list("one", &["c", "d"]).is_empty());
-        assert_eq!(scene.list("two", &["a"]), ["init", "+c", "+d", "+a", "done"]);
+        assert_eq!(
+            scene.list("two", &["a"]),
+            ["init", "+c", "+d", "+a", "done"]
+        );
         assert_eq!(scene.held(), ["one/c", "one/d", "two/a"]);
     }
 

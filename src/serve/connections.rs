@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -18,23 +19,40 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
 
-/// Connections at a time; more wait to be accepted.
-pub const CONNECTIONS: usize = 64;
-/// Until a request's head has arrived, also on a connection that was used before.
-pub const HEAD: Duration = Duration::from_secs(10);
-/// Of a request's head, in bytes.
-pub const HEAD_BYTES: usize = 16 << 10;
-/// From a request's head to the end of its answer's making, its body included.
-pub const ANSWER: Duration = Duration::from_secs(10);
-/// Of a request's body, in bytes.
-pub const BODY_BYTES: usize = 64 << 10;
+/// What a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// Until a request's head has arrived, also on a connection that was used before.
+    pub head: Duration,
+    /// Of a request's head, in bytes.
+    pub head_bytes: usize,
+    /// From a request's head until its answer is made, its body included.
+    pub answer: Duration,
+    /// Of a request's body, in bytes.
+    pub body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            head: Duration::from_secs(10),
+            head_bytes: 16 << 10,
+            answer: Duration::from_secs(10),
+            body_bytes: 64 << 10,
+        }
+    }
+}
+
 /// After an accept that failed, mostly for want of file descriptors.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `shutdown`; answers under way are finished.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
-    let router = router.layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES));
+    let limits = Limits::default();
+    let free = Arc::new(Semaphore::new(limits.connections));
     loop {
         let accepted = async {
             let permit = free.clone().acquire_owned().await;
@@ -48,7 +66,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             Ok((stream, _)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
                 tokio::spawn(async move {
-                    connection(stream, router, shutdown).await;
+                    connection(stream, router, limits, shutdown).await;
                     drop(permit);
                 });
             }
@@ -61,15 +79,16 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// Serves one connection.
-pub async fn connection<S>(stream: S, router: Router, shutdown: CancellationToken)
+pub async fn connection<S>(stream: S, router: Router, limits: Limits, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
+    let router = router.layer(DefaultBodyLimit::max(limits.body_bytes));
+    let service = service_fn(move |request| answer(router.clone(), limits.answer, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
@@ -84,9 +103,13 @@ where
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    within: Duration,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let answer = router.oneshot(request.map(Body::new));
-    match tokio::time::timeout(ANSWER, answer).await {
+    match tokio::time::timeout(within, answer).await {
         Ok(answer) => answer,
         Err(_) => Ok((StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response()),
     }
@@ -94,64 +117,78 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use axum::routing::{get, put};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
-    /// A client's end of a connection to a server whose time can be moved on.
+    fn limits() -> Limits {
+        Limits {
+            head: Duration::from_millis(300),
+            answer: Duration::from_millis(300),
+            ..Limits::default()
+        }
+    }
+
+    /// A client's end of a connection.
     fn connect() -> DuplexStream {
         let (client, server) = tokio::io::duplex(1 << 20);
         let router = Router::new()
             .route("/quick", get(async || "quick\n"))
             .route("/never", get(std::future::pending::<&str>))
-            .route("/echo", put(async |body: String| body))
-            .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES));
-        tokio::spawn(connection(server, router, CancellationToken::new()));
+            .route("/echo", put(async |body: String| body));
+        tokio::spawn(connection(
+            server,
+            router,
+            limits(),
+            CancellationToken::new(),
+        ));
         client
     }
 
-    /// All that the server says until it closes the connection.
-    async fn said(mut client: DuplexStream) -> String {
+    /// All that the server says to that until it closes the connection.
+    async fn said(request: &str) -> String {
+        let mut client = connect();
+        client.write_all(request.as_bytes()).await.unwrap();
         let mut text = Vec::new();
-        client.read_to_end(&mut text).await.unwrap();
+        let end = client.read_to_end(&mut text);
+        let ended = tokio::time::timeout(Duration::from_secs(20), end).await;
+        ended
+            .expect("the server is to close the connection")
+            .unwrap();
         String::from_utf8(text).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_that_does_not_arrive_is_given_up_and_the_connection_closed() {
         for beginning in ["", "GET /quick HTTP/1.1\r\nHost: a\r\n"] {
-            let mut client = connect();
-            client.write_all(beginning.as_bytes()).await.unwrap();
-            let began = tokio::time::Instant::now();
-            said(client).await;
-            assert!(began.elapsed() >= HEAD && began.elapsed() < 2 * HEAD);
+            let began = std::time::Instant::now();
+            said(beginning).await;
+            assert!(began.elapsed() >= limits().head);
         }
+        // A connection is not kept for ever after its last answer either.
+        let answered = said("GET /quick HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_answer_that_takes_too_long_is_given_up() {
-        let mut client = connect();
-        let request = b"GET /never HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        client.write_all(request).await.unwrap();
-        assert!(said(client).await.starts_with("HTTP/1.1 503"));
+        let answered = said("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answered.starts_with("HTTP/1.1 503"), "{answered}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_head_or_a_body_that_is_too_large_is_refused() {
-        let long = "a".repeat(2 * HEAD_BYTES);
-        let mut client = connect();
+        let long = "a".repeat(2 * limits().head_bytes);
         let request = format!("GET /quick HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n");
-        client.write_all(request.as_bytes()).await.unwrap();
-        assert!(said(client).await.starts_with("HTTP/1.1 431"));
-        let large = "a".repeat(2 * BODY_BYTES);
-        let mut client = connect();
-        let request = format!(
-            "PUT /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{large}",
-            large.len()
-        );
-        client.write_all(request.as_bytes()).await.unwrap();
-        assert!(said(client).await.starts_with("HTTP/1.1 413"));
+        let answered = said(&request).await;
+        assert!(answered.starts_with("HTTP/1.1 431"), "{answered}");
+        let large = "a".repeat(2 * limits().body_bytes);
+        let length = large.len();
+        let request =
+            format!("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{large}");
+        let answered = said(&request).await;
+        assert!(answered.starts_with("HTTP/1.1 413"), "{answered}");
     }
 }

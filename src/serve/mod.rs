@@ -40,7 +40,8 @@ impl Readiness {
 
     /// Why there is still something to wait for.
     pub fn waits(&self, what: &'static str, why: String) {
-        self.0.send_modify(|awaited| drop(awaited.insert(what, why)));
+        self.0
+            .send_modify(|awaited| drop(awaited.insert(what, why)));
     }
 
     pub fn done(&self, what: &str) {

@@ -109,8 +109,10 @@ async fn describe(scene: &Scene, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_minute_without_an_api_server_and_restarts_leave_probes_leader_and_apps_as_they_are() {
-    let test = "half_a_minute_without_an_api_server_and_restarts_leave_probes_leader_and_apps_as_they_are";
+async fn half_a_minute_without_an_api_server_and_restarts_leave_probes_leader_and_apps_as_they_are()
+{
+    let test =
+        "half_a_minute_without_an_api_server_and_restarts_leave_probes_leader_and_apps_as_they_are";
     let Some(scene) = Scene::set(test, own_api_server()).await else {
         return;
     };
@@ -125,7 +127,10 @@ async fn half_a_minute_without_an_api_server_and_restarts_leave_probes_leader_an
     scene.cluster.start_apiserver().await.unwrap();
     let back = Instant::now();
     describe(&scene, "after the outage").await;
-    println!("{test}: a change was made {:?} after the API server was back", back.elapsed());
+    println!(
+        "{test}: a change was made {:?} after the API server was back",
+        back.elapsed()
+    );
     assert_eq!(scene.writes(true).await, 1, "{:?}", scene.requests().await);
     // One by one, as the servers of a cluster are replaced.
     for n in 1..=2 {
@@ -154,7 +159,13 @@ async fn slow_answers_and_expired_watches_cost_time_alone() {
     let before = (scene.operator.pid(), lease(&scene).await);
     let probes = Probes::of(&scene);
     let proxy = scene.proxy.as_ref().unwrap();
-    let kinds = ["databricksapps", "databricksworkspaces", "appofapps", "namespaces", "configmaps"];
+    let kinds = [
+        "databricksapps",
+        "databricksworkspaces",
+        "appofapps",
+        "namespaces",
+        "configmaps",
+    ];
     proxy.expire(&kinds);
     describe(&scene, "after the watches expired").await;
     scene
@@ -218,12 +229,17 @@ async fn an_operator_newer_than_the_definitions_is_not_ready_and_the_old_one_ser
         spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].take()
     };
     let kept = {
-        let definition = definitions(&scene).get("databricksapps.appofapps.dev").await;
+        let definition = definitions(&scene)
+            .get("databricksapps.appofapps.dev")
+            .await;
         schema(&mut definition.unwrap().data["spec"].clone())
     };
     redefine(&scene, |spec| {
         let fields = &mut spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-        fields["properties"].as_object_mut().unwrap().remove("space");
+        fields["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("space");
         // The rule that speaks of it would not be taken without it.
         fields["x-kubernetes-validations"] = Value::Null;
     })
@@ -237,7 +253,11 @@ async fn an_operator_newer_than_the_definitions_is_not_ready_and_the_old_one_ser
         .await;
     println!("{test}: {status} {body}");
     assert_eq!(status, 503);
-    for words in ["DatabricksApp", "spec.space", "databricks-app-operator crds | kubectl apply"] {
+    for words in [
+        "DatabricksApp",
+        "spec.space",
+        "databricks-app-operator crds | kubectl apply",
+    ] {
         assert!(body.contains(words), "{words} is missing in {body}");
     }
     assert_eq!(probe(&newer.url(), "/livez").await.0, 200);
@@ -285,7 +305,10 @@ async fn a_right_that_is_missing_is_named_with_the_role_that_lacks_it() {
     let names = |rule: &Value, resource: &str| rule["resources"].to_string().contains(resource);
     // Without one for what is written, the leader says so and goes on once it is back.
     let mut rules = full.clone();
-    rules.as_array_mut().unwrap().retain(|rule| !names(rule, "databricksapps/status"));
+    rules
+        .as_array_mut()
+        .unwrap()
+        .retain(|rule| !names(rule, "databricksapps/status"));
     change(&rules).await;
     let spec = with(running_app(), "description", json!("without a right"));
     scene.put(APP, "sales", spec).await;
@@ -299,7 +322,12 @@ async fn a_right_that_is_missing_is_named_with_the_role_that_lacks_it() {
             })
             .await;
     };
-    said(&["cannot patch resource", "databricksapps/status", "ClusterRole databricks-app-operator"]).await;
+    said(&[
+        "cannot patch resource",
+        "databricksapps/status",
+        "ClusterRole databricks-app-operator",
+    ])
+    .await;
     change(&full).await;
     scene.wait(APP, "sales", "Ready", "True/Running").await;
     described(&scene, "without a right").await;
@@ -307,7 +335,10 @@ async fn a_right_that_is_missing_is_named_with_the_role_that_lacks_it() {
     let mut rules = full.clone();
     for rule in rules.as_array_mut().unwrap() {
         if names(rule, "\"appofapps\"") {
-            rule["verbs"].as_array_mut().unwrap().retain(|verb| verb != "list");
+            rule["verbs"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|verb| verb != "list");
         }
     }
     change(&rules).await;
@@ -320,7 +351,10 @@ async fn a_right_that_is_missing_is_named_with_the_role_that_lacks_it() {
         .await;
     println!("{test}: {status} {body}");
     assert_eq!(status, 503);
-    for words in ["cannot list resource", "ClusterRole databricks-app-operator"] {
+    for words in [
+        "cannot list resource",
+        "ClusterRole databricks-app-operator",
+    ] {
         assert!(body.contains(words), "{words} is missing in {body}");
     }
     change(&full).await;

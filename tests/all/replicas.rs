@@ -202,7 +202,9 @@ async fn a_leader_told_to_end_hands_a_settled_fleet_over_at_once_and_nothing_is_
     scene.operator.stop(SOON).await.unwrap();
     let ended = told.elapsed();
     let took = first_call(&scene, told).await;
-    println!("{test}: the first replica ended after {ended:?}, the other's first call came after {took:?}");
+    println!(
+        "{test}: the first replica ended after {ended:?}, the other's first call came after {took:?}"
+    );
     assert!(took < ended + Duration::from_secs(2), "{took:?}");
     scene.more_lists(5).await;
     assert!(leads(&second).await);

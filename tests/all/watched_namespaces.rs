@@ -8,7 +8,8 @@ const APP: &str = "DatabricksApp";
 
 /// A ServiceAccount `operator` in a namespace of its own, with the shipped rules as Roles in these namespaces.
 async fn installation(scene: &Scene, home: &str, watched: &[&str]) -> OperatorOptions {
-    let role = std::fs::read_to_string(envtest::repository().join("config/rbac/role.yaml")).unwrap();
+    let role =
+        std::fs::read_to_string(envtest::repository().join("config/rbac/role.yaml")).unwrap();
     let role: Value = serde_saphyr::from_str(&role).unwrap();
     let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]});
     let rule = |resource: &str, verbs: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs});
@@ -20,7 +21,9 @@ async fn installation(scene: &Scene, home: &str, watched: &[&str]) -> OperatorOp
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": home}}),
     ];
     let own = json!([leases, rule("secrets", &["get", "create"])]);
-    let grants = [(home, own)].into_iter().chain(watched.iter().map(|&name| (name, json!(rules))));
+    let grants = [(home, own)]
+        .into_iter()
+        .chain(watched.iter().map(|&name| (name, json!(rules))));
     for (namespace, rules) in grants {
         let meta = json!({"name": home, "namespace": namespace});
         objects.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": rules}));
@@ -29,13 +32,24 @@ async fn installation(scene: &Scene, home: &str, watched: &[&str]) -> OperatorOp
     }
     let documents: Vec<String> = objects.iter().map(Value::to_string).collect();
     scene.apply(&documents.join("\n---\n")).await;
-    let kubeconfig = scene.cluster.service_account_kubeconfig(home, "operator").await;
-    scene.options_for(home, kubeconfig.unwrap(), &["--watch-namespaces", &watched.join(",")])
+    let kubeconfig = scene
+        .cluster
+        .service_account_kubeconfig(home, "operator")
+        .await;
+    scene.options_for(
+        home,
+        kubeconfig.unwrap(),
+        &["--watch-namespaces", &watched.join(",")],
+    )
 }
 
 async fn readiness(operator: &Operator) -> (u16, String) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.get(format!("{}/readyz", operator.url())).send().await.unwrap();
+    let answer = http
+        .get(format!("{}/readyz", operator.url()))
+        .send()
+        .await
+        .unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
@@ -76,10 +90,13 @@ metadata: {name: foreign, labels: {team: sales}}
     foreign.put(APP, "foreign", shared(stopped_app())).await;
     scene.wait(APP, "sales", "Ready", "True/Running").await;
     scene
-        .until("the app of the other watched namespace is ready", async || {
-            let ready = beside.condition(APP, "other", "Ready").await;
-            ready.starts_with("True/").then_some(())
-        })
+        .until(
+            "the app of the other watched namespace is ready",
+            async || {
+                let ready = beside.condition(APP, "other", "Ready").await;
+                ready.starts_with("True/").then_some(())
+            },
+        )
         .await;
     // A later list of one namespace alone leaves the other as it is.
     beside.put(APP, "third", shared(stopped_app())).await;
@@ -90,7 +107,10 @@ metadata: {name: foreign, labels: {team: sales}}
         })
         .await;
     let untouched = foreign.get(APP, "foreign").await;
-    assert_eq!(untouched["status"]["observedGeneration"], -1, "{untouched:#}");
+    assert_eq!(
+        untouched["status"]["observedGeneration"], -1,
+        "{untouched:#}"
+    );
 
     let mut options = installation(&scene, "second", &["beside"]).await;
     options.ready = "/livez";
@@ -108,7 +128,9 @@ metadata: {name: foreign, labels: {team: sales}}
     scene.delete(APP, "sales").await;
     scene.gone(APP, "sales").await;
     first.stop(DEADLINE).await;
-    beside.delete("Lease", "databricks-app-operator-claim").await;
+    beside
+        .delete("Lease", "databricks-app-operator-claim")
+        .await;
     scene
         .until("the second installation is ready", async || {
             (readiness(&second).await.0 == 200).then_some(())
@@ -116,10 +138,13 @@ metadata: {name: foreign, labels: {team: sales}}
         .await;
     // The Workspace lies in a namespace that it does not watch.
     scene
-        .until("the app says that its workspace is out of sight", async || {
-            let message = beside.message(APP, "other", "Ready").await;
-            message.contains("does not watch namespace").then_some(())
-        })
+        .until(
+            "the app says that its workspace is out of sight",
+            async || {
+                let message = beside.message(APP, "other", "Ready").await;
+                message.contains("does not watch namespace").then_some(())
+            },
+        )
         .await;
     second.stop(DEADLINE).await;
 }

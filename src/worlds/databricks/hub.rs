@@ -229,7 +229,9 @@ impl Hub {
         }
         let unread = match known {
             Some(_) => "",
-            None => " (the operator could not read the namespace's labels: its role has to let it get, list and watch namespaces, or get this one)",
+            None => {
+                " (the operator could not read the namespace's labels: its role has to let it get, list and watch namespaces, or get this one)"
+            }
         };
         Err(Trouble::new(
             Reason::WorkspaceForbidden,

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envtest::audit::{self, Entry};
-use envtest::{Cluster, ClusterOptions, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, Sim, SimOptions};
+use envtest::{
+    Cluster, ClusterOptions, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, Sim, SimOptions,
+};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -229,7 +231,9 @@ spec:
         let mut options = self.options.clone();
         options.kubeconfig = kubeconfig;
         options.log = self.folder.path().join(format!("{home}.log"));
-        options.arguments.extend(flags.iter().map(|&flag| flag.to_owned()));
+        options
+            .arguments
+            .extend(flags.iter().map(|&flag| flag.to_owned()));
         options
     }
 

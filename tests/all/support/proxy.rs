@@ -109,7 +109,10 @@ impl Proxy {
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
+    let watch = parts
+        .uri
+        .query()
+        .is_some_and(|query| query.contains("watch=true"));
     let faults = shared.faults.lock().unwrap().clone();
     tokio::time::sleep(faults.delay).await;
     if watch && let Some(name) = path.rsplit('/').next() {

@@ -92,7 +92,8 @@ impl Operator {
     pub async fn start(options: OperatorOptions) -> Result<Self, ProgramError> {
         let arguments = options.arguments();
         let environment = vec![("KUBECONFIG".into(), options.kubeconfig.into())];
-        let program = Program::first(NAME, arguments, environment, options.log, options.ready).await?;
+        let program =
+            Program::first(NAME, arguments, environment, options.log, options.ready).await?;
         Ok(Self { program })
     }
 }

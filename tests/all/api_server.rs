@@ -298,7 +298,8 @@ async fn a_right_that_is_missing_is_named_with_the_role_that_lacks_it() {
     let role = roles.get("databricks-app-operator").await.unwrap();
     let change = async |rules: &Value| {
         let patch = Patch::Merge(json!({"rules": rules}));
-        let patched = roles.patch("databricks-app-operator", &PatchParams::default(), &patch);
+        let params = PatchParams::default();
+        let patched = roles.patch("databricks-app-operator", &params, &patch);
         patched.await.unwrap();
     };
     let full = role.data["rules"].clone();

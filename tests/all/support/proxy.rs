@@ -140,7 +140,11 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     headers.remove("transfer-encoding");
     headers.remove("content-length");
     let cut = faults.cut;
-    let stream = answer.bytes_stream().take_until(cut.cancelled_owned());
+    let chunks = futures::stream::unfold(answer, async |mut answer| {
+        let chunk = answer.chunk().await.transpose()?;
+        Some((chunk, answer))
+    });
+    let stream = chunks.take_until(cut.cancelled_owned());
     let mut response = Response::new(Body::from_stream(stream));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

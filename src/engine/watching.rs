@@ -1,10 +1,12 @@
 //! One watch for all namespaces, or one for each that is listed, and one store that they fill.
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use kube::runtime::reflector::{Store, store::Writer};
-use kube::runtime::watcher::{Config, Error, Event};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{Config, DefaultBackoff, Error, Event};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -12,6 +14,29 @@ use tracing::warn;
 
 use super::store::words;
 use super::synced::Gate;
+
+/// Longest wire time between two attempts at a watch, in which the API server's return may be missed.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// kube's own pauses between attempts at a watch, but none that is long.
+#[derive(Default)]
+pub struct Patience(DefaultBackoff);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        // Replicas and watches are kept from asking all at once.
+        let longest = LONGEST.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        self.0.next().map(|pause| pause.min(longest))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
 
 /// Which namespaces the operator watches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +76,11 @@ where
         + Sync
         + 'static,
 {
-    let one = |api: Api<K>| watcher(api, config.clone()).default_backoff().modify(trim);
+    let one = |api: Api<K>| {
+        watcher(api, config.clone())
+            .backoff(Patience::default())
+            .modify(trim)
+    };
     let events: BoxStream<'static, _> = match scope {
         Scope::All => one(Api::all(client)).boxed(),
         Scope::Namespaces(names) => {

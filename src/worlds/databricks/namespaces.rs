@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::engine::index::Index;
 use crate::engine::synced::{Gate, Synced};
-use crate::engine::watching::{Scope, said};
+use crate::engine::watching::{Patience, Scope, said};
 
 /// Wire time between two looks at listed namespaces.
 const LOOK: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ pub fn watch(
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let events: BoxStream<'static, Seen> = match scope.namespaces() {
         None => watcher(api, Config::default().page_size(500))
-            .default_backoff()
+            .backoff(Patience::default())
             .boxed(),
         Some(names) => looks(client, names.to_vec()).boxed(),
     };

@@ -37,12 +37,14 @@ check: ## Format, lints, docs, generated files, licences
 	hack/licences.sh
 	test -z "$$(gofmt -l hack/controlplane)"
 
-generate: ## Write the generated files: crds/, role.yaml, their copies in config/ and charts/, docs/reference.md
+generate: ## Write the generated files: crds/ and roles with their copies in config/ and charts/, docs/{rbac,reference}.md
 	$(CARGO) run --quiet --locked -- crds --output-dir crds
 	cp crds/*.yaml config/crd/bases/
 	cp crds/*.yaml charts/databricks-app-operator/files/crds/
 	$(CARGO) run --quiet --locked -- role > config/rbac/role.yaml
-	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
+	$(CARGO) run --quiet --locked -- role --format secrets > config/rbac/secrets/role.yaml
+	$(CARGO) run --quiet --locked -- role --format rules > charts/databricks-app-operator/files/rules.yaml
+	$(CARGO) run --quiet --locked -- role --format table > docs/rbac.md
 	$(CARGO) run --quiet --locked -- reference > docs/reference.md
 
 .PHONY: help build demo bench playground playground-down controlplane test check generate

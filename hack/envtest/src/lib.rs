@@ -4,7 +4,7 @@
 //! ```text
 //!  Environment ─┬─ Cluster ── etcd, kube-apiserver, kube-controller-manager    (found or built by `binaries`)
 //!               ├─ Sim      ── databricks-sim
-//!               └─ Operator ── databricks-app-operator run, with its ServiceAccount's token and nothing more
+//!               └─ Operator ── databricks-app-operator run, as the chart's Pod says, with its ServiceAccount's token
 //! ```
 //!
 //! Every process dies with the one that started it, however that one ends (on Linux also by SIGKILL), and every run
@@ -21,6 +21,7 @@ mod helm;
 mod install;
 pub mod large;
 mod manifests;
+mod pod;
 mod ports;
 mod process;
 mod programs;
@@ -38,8 +39,9 @@ pub use environment::{
     random_token,
 };
 pub use helm::{HelmError, helm, kustomize, run_helm, run_kustomize};
-pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
-pub use manifests::{ManifestError, apply, apply_path};
+pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install, render};
+pub use manifests::{ManifestError, apply, apply_path, dry_run};
+pub use pod::{Pod, PodError};
 pub use process::{Process, ProcessError};
 pub use programs::{
     Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions, operator_build,

@@ -9,13 +9,13 @@ help: ## List the commands
 build: ## Build operator, fake workspace and test environment (debug)
 	$(CARGO) build --workspace --locked
 
-demo: build controlplane ## Watch a fleet roll out: drift repaired, a failing canary taken back, a fix, a prune that asks (about 50 s once built)
+demo: build controlplane helm ## Watch a fleet roll out: drift repaired, a failing canary taken back, a fix, a prune that asks (about 50 s once built)
 	@$(BIN)/envtest demo
 
-playground: build controlplane ## Start an API server, a fake workspace and the operator, and leave them running
+playground: build controlplane helm ## Start an API server, a fake workspace and the operator, and leave them running
 	@$(BIN)/envtest playground up
 
-bench: build controlplane ## Count what the operator costs, up to 5,000 apps (about 25 minutes); BENCH="--apps 20" or "--fleet" measures a part
+bench: build controlplane helm ## Count what the operator costs, up to 5,000 apps (about 25 minutes); BENCH="--apps 20" or "--fleet" measures a part
 	$(CARGO) bench --locked --bench fleet --no-run
 	@DAO_OPERATOR_BIN=$(or $(DAO_OPERATOR_BIN),$(abspath $(RELEASE)/databricks-app-operator)) $(BIN)/envtest bench $(BENCH)
 
@@ -25,7 +25,10 @@ playground-down: ## End the playground
 controlplane: build ## Find or build the Kubernetes control plane (about 5 minutes, once a machine)
 	@$(BIN)/envtest controlplane
 
-test: build controlplane ## Every test, strict: nothing is left out
+helm: build ## Find or build helm, which installs the chart (about a minute, once a machine)
+	@$(BIN)/envtest helm
+
+test: build controlplane helm ## Every test, strict: nothing is left out
 	@hack/test.sh
 
 check: ## Format, lints, docs, generated files, licences
@@ -47,4 +50,4 @@ generate: ## Write the generated files: crds/ and roles with their copies in con
 	$(CARGO) run --quiet --locked -- role --format table > docs/rbac.md
 	$(CARGO) run --quiet --locked -- reference > docs/reference.md
 
-.PHONY: help build demo bench playground playground-down controlplane test check generate
+.PHONY: help build demo bench playground playground-down controlplane helm test check generate

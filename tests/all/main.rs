@@ -3,6 +3,7 @@
 
 mod architecture;
 mod bad_input;
+mod chart;
 mod command_line;
 mod crash;
 mod deletion;

@@ -11,17 +11,17 @@
 - name: DAO_LISTEN
   value: 0.0.0.0:8080
 - name: DAO_LOG_FORMAT
-  value: {{ .Values.operator.logFormat }}
+  value: {{ .Values.operator.logFormat | quote }}
 - name: DAO_LOG_FILTER
   value: {{ .Values.operator.logFilter | quote }}
 - name: DAO_LEADER_ELECT
   value: {{ .Values.leaderElection.enabled | quote }}
 {{- if .Values.leaderElection.enabled }}
 - name: DAO_LEASE_DURATION
-  value: {{ .Values.leaderElection.leaseDuration }}
+  value: {{ .Values.leaderElection.leaseDuration | quote }}
 {{- end }}
 - name: DAO_METRICS_LISTEN
-  value: {{ ternary (printf "0.0.0.0:%v" .Values.metrics.port) "off" .Values.metrics.enabled }}
+  value: {{ ternary (printf "0.0.0.0:%v" .Values.metrics.port) "off" .Values.metrics.enabled | quote }}
 {{- if .Values.metrics.enabled }}
 - name: DAO_METRICS_AUTH
   value: {{ .Values.metrics.auth | quote }}

@@ -48,9 +48,10 @@ async fn the_api_server_takes_every_manifest_of_config() {
     let Some(cluster) = envtest::cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    envtest::install(&cluster).await.unwrap();
     let client = cluster.client().await.unwrap();
-    for folder in ["config/manager", "config/samples", "config/demo"] {
+    let built = envtest::run_kustomize(&envtest::repository().join("config/default")).unwrap();
+    envtest::apply(&client, &built).await.unwrap();
+    for folder in ["config/samples", "config/demo"] {
         let applied = envtest::apply_path(&client, &envtest::repository().join(folder))
             .await
             .unwrap();

@@ -1,7 +1,11 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-BIN := $(or $(CARGO_TARGET_DIR),target)/debug
-RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+GO ?= go
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# `make dockerfile PROFILE=release` runs the lines as the image does, which takes some ten minutes.
+PROFILE ?= dev
+BIN := $(TARGET)/debug
+RELEASE := $(TARGET)/release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,14 +32,27 @@ controlplane: build ## Find or build the Kubernetes control plane (about 5 minut
 test: build controlplane ## Every test, strict: nothing is left out
 	@hack/test.sh
 
-check: ## Format, lints, docs, generated files, licences
+dockerfile: ## Judge the Dockerfile, and run its lines on only what it copies, in the debug profile (no container engine needed)
+	cd hack/dockerfile && $(GO) test ./... && $(GO) run . lint ../../Dockerfile
+	cd hack/dockerfile && CARGO_TARGET_DIR=$(abspath $(TARGET)/dockerfile) $(GO) run . try ../../Dockerfile ../.. $(abspath $(TARGET)/image) PROFILE=$(PROFILE)
+
+sbom: ## Write the bill of materials of the operator's binary, in CycloneDX, to target/sbom.cdx.json, and judge it by the schema
+	hack/sbom.sh $(TARGET)/sbom.cdx.json
+
+reproducible: ## Build the release twice, in different folders, and compare byte by byte (about 20 minutes on two cores)
+	hack/reproducible.sh
+
+check: ## Format, lints, docs, generated files, licences, workflows, bill of materials, Dockerfile
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 	$(MAKE) generate
 	git diff --exit-code -- crds config charts docs
 	hack/licences.sh
-	test -z "$$(gofmt -l hack/controlplane)"
+	test -z "$$(gofmt -l hack)"
+	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
+	$(MAKE) sbom
+	$(MAKE) dockerfile
 
 generate: ## Write the generated files: crds/, role.yaml, their copies in config/ and charts/, docs/reference.md
 	$(CARGO) run --quiet --locked -- crds --output-dir crds
@@ -45,4 +62,4 @@ generate: ## Write the generated files: crds/, role.yaml, their copies in config
 	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
 	$(CARGO) run --quiet --locked -- reference > docs/reference.md
 
-.PHONY: help build demo bench playground playground-down controlplane test check generate
+.PHONY: help build demo bench playground playground-down controlplane test dockerfile sbom reproducible check generate

@@ -200,15 +200,8 @@ impl Error {
     }
 
     /// Replaces `secret` wherever the service echoed it.
-    pub(super) fn without(mut self, secret: &str) -> Self {
-        if secret.len() < 4 {
-            return self;
-        }
-        let scrub = |text: &mut String| {
-            if text.contains(secret) {
-                *text = text.replace(secret, "[redacted]");
-            }
-        };
+    pub fn without(mut self, secret: &str) -> Self {
+        let scrub = |text: &mut String| redact(text, secret);
         match &mut self {
             Self::Unauthenticated(error)
             | Self::PermissionDenied(error)
@@ -243,5 +236,12 @@ impl Error {
             | Self::Setup(_) => {}
         }
         self
+    }
+}
+
+/// Replaces `secret` wherever `text` repeats it. A shorter one than four bytes is no secret, and comes up by chance.
+pub fn redact(text: &mut String, secret: &str) {
+    if secret.len() >= 4 && text.contains(secret) {
+        *text = text.replace(secret, "[redacted]");
     }
 }

@@ -26,6 +26,11 @@ const GRACE: Duration = Duration::from_secs(10);
 
 static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
 
+/// Held by who takes the machine for itself, as every scene does.
+pub async fn turn() -> OwnedMutexGuard<()> {
+    TURN.clone().lock_owned().await
+}
+
 /// How a scene differs from the usual one.
 pub struct Setting {
     /// Service seconds in a wire second.
@@ -85,7 +90,7 @@ impl Scene {
         if !envtest::programs_or_leave_out(test).unwrap() {
             return None;
         }
-        let turn = TURN.clone().lock_owned().await;
+        let turn = turn().await;
         let cluster = envtest::shared_cluster_or_leave_out(test).await.unwrap()?;
         let kubeconfig = envtest::install(cluster).await.unwrap();
         // A client of this test's own runtime: the cluster outlives it.

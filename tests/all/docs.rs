@@ -415,7 +415,6 @@ async fn the_commands_of_every_document_work_in_their_order() {
 /// Runs the blocks of a document in one shell, in an environment of their own.
 async fn play(document: &str, blocks: &[Block], kubectl: &Path) {
     let mut options = EnvironmentOptions::new(60);
-    options.workspace = "playground".into();
     options.seed = "users: [stranger@example.com, ann@example.com]\nwarehouses: [wh-1]\ngroups: [data-users, app-owners]\n".into();
     let environment = Environment::start(options, |_| ()).await.unwrap();
     let client = environment.cluster.client().await.unwrap();
@@ -457,6 +456,9 @@ async fn play(document: &str, blocks: &[Block], kubectl: &Path) {
         .env("SIM_URL", environment.sim.url())
         .env("SIM_TOKEN", &environment.token)
         .env("OPERATOR_URL", environment.operator.url())
+        // The fake workspace is none of Databricks' hosts.
+        .env("DAO_ALLOWED_HOSTS", "127.0.0.1")
+        .env("DAO_ALLOW_INSECURE_HOSTS", "true")
         .stdin(Stdio::null())
         .stderr(output.try_clone().unwrap())
         .stdout(output)
@@ -485,7 +487,7 @@ async fn play(document: &str, blocks: &[Block], kubectl: &Path) {
     }
     if !status.is_some_and(|status| status.success()) {
         let mut objects = String::new();
-        for (kind, name) in envtest_objects(&client).await {
+        for (kind, name) in objects_of_apps(&client).await {
             objects += &envtest::describe(&client, &kind, "apps", &name).await;
         }
         let last: Vec<&str> = said.lines().rev().take(60).collect();
@@ -516,7 +518,7 @@ fn prepared(environment: &Environment) -> String {
 }
 
 /// Kinds and names of our objects in namespace `apps`.
-async fn envtest_objects(client: &kube::Client) -> Vec<(String, String)> {
+async fn objects_of_apps(client: &kube::Client) -> Vec<(String, String)> {
     let apps = support::Objects {
         client: client.clone(),
         namespace: "apps".into(),

@@ -265,6 +265,10 @@ impl Hub {
                 format!("spec.host {:?} is no URL ({error}); write it like https://adb-123.4.azuredatabricks.net", spec.host),
             )
         })?;
+        // Whoever writes a password into the URL does not want it in conditions and logs, too.
+        let mut shown = host.clone();
+        let _ = (shown.set_username(""), shown.set_password(None));
+        let shown = shown.as_str().trim_end_matches('/').to_owned();
         let interval = |field: &str, text: &str, least: u64, most: u64| {
             let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
             duration::parse(text).filter(|d| bounds.contains(d)).ok_or_else(|| {
@@ -285,7 +289,7 @@ impl Hub {
         let clock = self.settings.clock;
         let failed = |error: &Error| {
             let mut trouble = trouble("spec.host", error, Reason::InvalidSpec, clock);
-            trouble.message = format!("spec.host {:?}: {error}", spec.host);
+            trouble.message = format!("spec.host {shown:?}: {error}");
             trouble
         };
         let bundle = match &spec.tls {

@@ -4,7 +4,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Setting, running_app};
+use crate::support::{Scene, Setting, running_app, with};
 
 const APP: &str = "DatabricksApp";
 const WORKSPACE: &str = "DatabricksWorkspace";
@@ -162,7 +162,8 @@ stringData: {{api: {value}, git: {credential}}}
         .await;
     // Refused in the answer to the deployment.
     let deployments = "POST /api/2.0/apps/echoed/deployments";
-    scene.fault(echo(deployments, 400, value)).await;
+    let always = |fault: Value| with(fault, "times", json!(0));
+    scene.fault(always(echo(deployments, 400, value))).await;
     let key =
         json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "api"}}}]);
     let mut spec = running_app();
@@ -185,7 +186,9 @@ stringData: {{api: {value}, git: {credential}}}
     assert!(message.contains("[redacted]"), "{message}");
     // The token of a private repository.
     let credentials = "POST /api/2.0/git-credentials";
-    scene.fault(echo(credentials, 400, credential)).await;
+    scene
+        .fault(always(echo(credentials, 400, credential)))
+        .await;
     let mut spec = running_app();
     spec["source"] = json!({"git": {"url": "https://github.com/acme/apps", "provider": "GitHub",
         "ref": {"branch": "main"}, "credentialSecretRef": {"name": "keys", "key": "git"}}});

@@ -3,11 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 file=${1:?usage: hack/sbom.sh FILE}
-python=${PYTHON:-python3}
-"$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
-  echo 'error: the bill of materials needs Python 3.10 or newer with venv: install it (on Debian: python3 python3-venv), or set PYTHON' >&2
-  exit 1
-}
+. hack/require.sh
+python=$(python_with_venv) || exit 1
 venv=target/sbom/$(cat hack/sbom/requirements.txt <("$python" -VV) | cksum | tr ' ' '-')
 if [ ! -e "$venv/complete" ]; then
   rm -rf target/sbom

@@ -160,6 +160,10 @@ stringData: {{api: {value}, git: {credential}}}
 "
         ))
         .await;
+    let folder = json!({"path": "/Workspace/Shared/sales"});
+    scene
+        .call("POST", "/api/2.0/workspace/mkdirs", &folder)
+        .await;
     // Refused in the answer to the deployment.
     let deployments = "POST /api/2.0/apps/echoed/deployments";
     let always = |fault: Value| with(fault, "times", json!(0));

@@ -427,18 +427,8 @@ async fn play(document: &str, blocks: &[Block], kubectl: &Path) {
     symlink(kubectl, programs.join("kubectl")).unwrap();
     let operator = env!("CARGO_BIN_EXE_databricks-app-operator");
     symlink(operator, programs.join("databricks-app-operator")).unwrap();
-    let mut script = "set -euo pipefail\n".to_owned();
-    for block in blocks {
-        write!(
-            script,
-            "echo '=== {}'\nset -x\n{}{{ set +x; }} 2>/dev/null\n",
-            block.place,
-            unindented(&block.text)
-        )
-        .unwrap();
-    }
     let file = folder.path().join("commands.sh");
-    fs::write(&file, script).unwrap();
+    fs::write(&file, script(blocks)).unwrap();
     let log = folder.path().join("log");
     let output = fs::File::create(&log).unwrap();
     let path = format!(
@@ -498,6 +488,30 @@ async fn play(document: &str, blocks: &[Block], kubectl: &Path) {
         );
     }
     environment.stop().await;
+}
+
+/// One script of all blocks, so that one may use what another set; it says where it is, and ends at the first failure.
+fn script(blocks: &[Block]) -> String {
+    let parts = blocks.iter().map(|block| {
+        let (place, text) = (&block.place, unindented(&block.text));
+        format!("echo '=== {place}'\nset -x\n{text}{{ set +x; }} 2>/dev/null\n")
+    });
+    format!("set -euo pipefail\n{}", parts.collect::<String>())
+}
+
+#[test]
+fn a_command_that_fails_ends_the_document_and_is_named() {
+    let text = "```sh\nword=one\n```\n\n- so:\n  ```sh\n  test $word = one\n  ```\n\n```sh\nfalse | cat\n```\n\n```sh\ntrue\n```\n";
+    let (blocks, _) = parse("docs/x.md", text);
+    let run = |blocks: &[Block]| fed(&mut Command::new("bash"), &script(blocks));
+    let output = run(&blocks);
+    assert!(!output.status.success());
+    let said = said(&output);
+    assert!(
+        said.contains("=== docs/x.md:10") && !said.contains("=== docs/x.md:14"),
+        "{said}"
+    );
+    assert!(run(&blocks[..2]).status.success());
 }
 
 /// What docs/workspaces.md leaves behind, with the fake workspace in place of a real one.

@@ -234,7 +234,7 @@ fn every_page_is_reached_from_the_readme() {
 
 fn links(document: &str) -> Vec<String> {
     let (_, prose) = parse(document, &read(document));
-    let link = regex::Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let link = regex::Regex::new(r"\]\(([^)\s\[]+)\)").unwrap();
     // What stands in backticks is code, not a link.
     let code = regex::Regex::new(r"`[^`]*`").unwrap();
     let text = code.replace_all(&prose.join("\n"), "").into_owned();

@@ -16,6 +16,8 @@ mod cluster;
 pub mod detached;
 mod environment;
 mod folder;
+mod golang;
+mod helm;
 mod install;
 pub mod large;
 mod manifests;
@@ -35,6 +37,7 @@ pub use environment::{
     Connected, Environment, EnvironmentError, EnvironmentOptions, IDENTITY, STRANGER, WORKSPACE,
     random_token,
 };
+pub use helm::{HelmError, helm, kustomize, run_helm, run_kustomize};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};
 pub use process::{Process, ProcessError};

@@ -28,6 +28,11 @@ enum Command {
     /// Looks in KUBEBUILDER_ASSETS, then for a build made earlier, else builds hack/controlplane with Go, which takes
     /// about 5 minutes once a machine.
     Controlplane,
+    /// Find or build helm, and print where it is.
+    ///
+    /// Looks in DAO_HELM_BIN, then for a Helm 3 in PATH, then for a build made earlier, else builds the version that
+    /// hack/helm pins with Go, which takes about a minute.
+    Helm,
     /// Start an environment to try things in, and leave it running.
     #[command(subcommand)]
     Playground(Playground),
@@ -82,6 +87,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Controlplane => controlplane(),
+        Command::Helm => helm(),
         Command::Demo => asynchronously(demo::run(TIME_SCALE)),
         Command::Bench(options) => asynchronously(bench::run(options)),
         Command::Playground(Playground::Up(place)) => asynchronously(playground::up(&place.folder)),
@@ -103,6 +109,11 @@ pub fn run() -> ExitCode {
 
 fn controlplane() -> Result<(), Failure> {
     println!("{}", Binaries::find(Build::IfMissing)?);
+    Ok(())
+}
+
+fn helm() -> Result<(), Failure> {
+    println!("{}", envtest::helm(Build::IfMissing)?.display());
     Ok(())
 }
 

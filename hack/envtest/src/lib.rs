@@ -16,6 +16,7 @@ mod cluster;
 pub mod detached;
 mod environment;
 mod folder;
+mod gitops;
 mod golang;
 mod helm;
 mod install;
@@ -37,6 +38,7 @@ pub use environment::{
     Connected, Environment, EnvironmentError, EnvironmentOptions, IDENTITY, STRANGER, WORKSPACE,
     random_token,
 };
+pub use gitops::{Gitops, GitopsError};
 pub use helm::{HelmError, helm, kustomize, run_helm, run_kustomize};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
 pub use manifests::{ManifestError, apply, apply_path};
@@ -45,7 +47,9 @@ pub use programs::{
     Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions, operator_build,
 };
 pub use show::describe;
-pub use testing::{cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out};
+pub use testing::{
+    cluster_or_leave_out, gitops_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out,
+};
 
 /// The repository that this crate was built in: manifests, definitions and the control plane's sources lie there.
 pub fn repository() -> PathBuf {

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use tokio::sync::OnceCell;
 
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
+use crate::gitops::{Gitops, GitopsError};
+use crate::golang::Build;
 use crate::programs::{self, ProgramError};
 use crate::sys;
 
@@ -49,6 +51,19 @@ pub fn programs_or_leave_out(test: &str) -> Result<bool, ProgramError> {
         Err(error @ ProgramError::Missing { .. }) if !strict() => {
             let _ = writeln!(std::io::stderr(), "left out: {test}: {error}");
             Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Argo CD's and Flux's judgement, built by the first that asks; `None` after saying that `test` was left out, when this
+/// machine cannot build it and `DAO_TEST_STRICT` is not 1. Blocks for minutes while it builds.
+pub fn gitops_or_leave_out(test: &str) -> Result<Option<Gitops>, GitopsError> {
+    match Gitops::find(Build::IfMissing) {
+        Ok(gitops) => Ok(Some(gitops)),
+        Err(error) if error.nothing_to_run() && !strict() => {
+            let _ = writeln!(std::io::stderr(), "left out: {test}: {error}");
+            Ok(None)
         }
         Err(error) => Err(error),
     }

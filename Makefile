@@ -25,7 +25,10 @@ playground-down: ## End the playground
 controlplane: build ## Find or build the Kubernetes control plane (about 5 minutes, once a machine)
 	@$(BIN)/envtest controlplane
 
-test: build controlplane ## Every test, strict: nothing is left out
+gitops: build ## Find or build the judgement of Argo CD and Flux (about 2 minutes, once a machine)
+	@$(BIN)/envtest gitops
+
+test: build controlplane gitops ## Every test, strict: nothing is left out
 	@hack/test.sh
 
 check: ## Format, lints, docs, generated files, licences
@@ -35,7 +38,7 @@ check: ## Format, lints, docs, generated files, licences
 	$(MAKE) generate
 	git diff --exit-code -- crds config charts docs
 	hack/licences.sh
-	test -z "$$(gofmt -l hack/controlplane)"
+	test -z "$$(gofmt -l hack/controlplane hack/gitops)"
 
 generate: ## Write the generated files: crds/, role.yaml, their copies in config/ and charts/, docs/reference.md
 	$(CARGO) run --quiet --locked -- crds --output-dir crds
@@ -45,4 +48,4 @@ generate: ## Write the generated files: crds/, role.yaml, their copies in config
 	cp config/rbac/role.yaml charts/databricks-app-operator/role.yaml
 	$(CARGO) run --quiet --locked -- reference > docs/reference.md
 
-.PHONY: help build demo bench playground playground-down controlplane test check generate
+.PHONY: help build demo bench playground playground-down controlplane gitops test check generate

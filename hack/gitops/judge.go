@@ -23,7 +23,7 @@ type judgement struct {
 type verdict struct {
 	Status  string `json:"status"`
 	Message string `json:"message"`
-	// A script that failed; Argo CD shows Unknown and an error of the comparison.
+	// Why there is none. Of a script that fails Argo CD shows Unknown, and an error of the comparison.
 	Error string `json:"error,omitempty"`
 }
 
@@ -40,18 +40,22 @@ func judgeCommand(flags *flag.FlagSet) func(context.Context) (any, error) {
 		}
 		judged := make([]judgement, 0, len(objects))
 		for _, object := range objects {
-			computed, err := status.Compute(object)
-			if err != nil {
-				return nil, fmt.Errorf("kstatus cannot judge %s: %w", name(object), err)
-			}
 			judged = append(judged, judgement{
 				Object:  name(object),
 				ArgoCD:  argoHealth(known, object),
-				Kstatus: verdict{Status: computed.Status.String(), Message: computed.Message},
+				Kstatus: kstatus(object),
 			})
 		}
 		return judged, nil
 	}
+}
+
+func kstatus(object *unstructured.Unstructured) verdict {
+	computed, err := status.Compute(object)
+	if err != nil {
+		return verdict{Error: err.Error()}
+	}
+	return verdict{Status: computed.Status.String(), Message: computed.Message}
 }
 
 // argoHealth is what Argo CD shows; an empty status: it knows no health of that kind.

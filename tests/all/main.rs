@@ -15,6 +15,7 @@ mod fields;
 mod fleets;
 mod flux_artifact;
 mod generators;
+mod gitops;
 mod in_process;
 mod killed_operator;
 mod lost_answers;

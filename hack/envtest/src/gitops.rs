@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -79,7 +79,8 @@ impl Gitops {
         Ok(Self { program })
     }
 
-    pub fn program(&self) -> &std::path::Path {
+    /// Where it is.
+    pub fn program(&self) -> &Path {
         &self.program
     }
 

@@ -427,6 +427,9 @@ impl Objects {
             "ResourceQuota" | "Secret" | "ConfigMap" | "Namespace" => {
                 ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
             }
+            "ExternalSecret" => {
+                ApiResource::from_gvk(&GroupVersionKind::gvk("external-secrets.io", "v1", kind))
+            }
             "AppOfApps" => ApiResource::from_gvk_with_plural(
                 &GroupVersionKind::gvk("appofapps.dev", "v1alpha1", kind),
                 "appofapps",

@@ -15,8 +15,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// application is an Argo CD Application: what of it decides a sync here.
+// application is an Argo CD Application and a checkout of its repository.
 type application struct {
+	applicationFields
+	repository string
+}
+
+// applicationFields is what of an Application decides a sync here.
+type applicationFields struct {
 	Metadata struct {
 		Name string `json:"name"`
 	} `json:"metadata"`
@@ -40,7 +46,6 @@ type application struct {
 			SyncOptions []string `json:"syncOptions"`
 		} `json:"syncPolicy"`
 	} `json:"spec"`
-	repository string
 }
 
 func applicationFlag(flags *flag.FlagSet) func() (*application, error) {
@@ -53,7 +58,7 @@ func applicationFlag(flags *flag.FlagSet) func() (*application, error) {
 			return nil, err
 		}
 		app := &application{repository: *repository}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, app); err != nil {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &app.applicationFields); err != nil {
 			return nil, fmt.Errorf("cannot read Application %s: %w", object.GetName(), err)
 		}
 		return app, nil

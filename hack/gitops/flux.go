@@ -29,8 +29,14 @@ const (
 	fluxManager = "kustomize-controller"
 )
 
-// kustomization is a Flux Kustomization: what of it decides a reconciliation here.
+// kustomization is a Flux Kustomization.
 type kustomization struct {
+	kustomizationFields
+	whole *unstructured.Unstructured
+}
+
+// kustomizationFields is what of a Kustomization decides a reconciliation here.
+type kustomizationFields struct {
 	Metadata struct {
 		Name      string `json:"name"`
 		Namespace string `json:"namespace"`
@@ -53,7 +59,6 @@ type kustomization struct {
 		} `json:"healthChecks"`
 		PostBuild *struct{} `json:"postBuild"`
 	} `json:"spec"`
-	whole *unstructured.Unstructured
 }
 
 type flux struct {
@@ -115,7 +120,7 @@ func kustomizations(file, only string) ([]kustomization, error) {
 			continue
 		}
 		read := kustomization{whole: object}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &read); err != nil {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &read.kustomizationFields); err != nil {
 			return nil, fmt.Errorf("cannot read Kustomization %s: %w", object.GetName(), err)
 		}
 		if only != "" {

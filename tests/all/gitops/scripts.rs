@@ -212,7 +212,8 @@ async fn health_is_never_empty_whatever_the_status_holds() {
         fuzzed.push(status);
     }
     let (count, input) = list(fuzzed);
-    let arguments = ["judge", "-customizations", text(&customizations())];
+    let folder = customizations();
+    let arguments = ["judge", "-customizations", text(&folder)];
     let said = judges.run(&arguments, &input);
     let said = said.as_array().unwrap();
     assert_eq!(said.len(), count);

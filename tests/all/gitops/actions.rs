@@ -310,7 +310,7 @@ async fn every_action_on_a_fleet_does_what_it_says() {
         let mut spec = with(running_app(), "deployment", json!({"command": [command]}));
         spec.as_object_mut().unwrap().remove("permissions");
         let app = |name: &&str| json!({"name": name, "labels": {"step": name}, "spec": spec});
-        let first = json!([{"key": "step", "operator": "In", "values": ["a"]}]);
+        let first = json!([{"key": "step", "operator": "In", "values": ["a1"]}]);
         json!({
             "apps": names.iter().map(app).collect::<Vec<_>>(),
             "strategy": {"type": "RollingSync", "rollingSync": {
@@ -324,7 +324,7 @@ async fn every_action_on_a_fleet_does_what_it_says() {
         command.as_str().unwrap().to_owned()
     });
     scene
-        .put(FLEET, "fleet", fleet(&["a", "b", "c"], "one"))
+        .put(FLEET, "fleet", fleet(&["a1", "b1", "c1"], "one"))
         .await;
     scene.wait(FLEET, "fleet", "Ready", ready).await;
     act("refresh");
@@ -337,30 +337,30 @@ async fn every_action_on_a_fleet_does_what_it_says() {
         .await;
 
     // What was rolled back goes out once more.
-    let fails = json!({"kind": "deployment_outcome", "app": "a", "outcome": "FAILED", "times": 1, "message": "no module"});
+    let fails = json!({"kind": "deployment_outcome", "app": "a1", "outcome": "FAILED", "times": 1, "message": "no module"});
     scene.fault(fails.clone()).await;
     scene
-        .put(FLEET, "fleet", fleet(&["a", "b", "c"], "two"))
+        .put(FLEET, "fleet", fleet(&["a1", "b1", "c1"], "two"))
         .await;
     scene
         .wait(FLEET, "fleet", "Ready", "False/RolledBack")
         .await;
-    scene.wait(APP, "a", "Ready", "True/Running").await;
-    assert_eq!(command("a").await, "one");
+    scene.wait(APP, "a1", "Ready", "True/Running").await;
+    assert_eq!(command("a1").await, "one");
     act("resume-rollout");
     scene.wait(FLEET, "fleet", "Ready", ready).await;
-    assert_eq!(command("b").await, "two");
+    assert_eq!(command("b1").await, "two");
 
     // A rollout under way is given up.
     scene
-        .fault(json!({"kind": "durations", "app": "a", "deploy": "36000s"}))
+        .fault(json!({"kind": "durations", "app": "a1", "deploy": "36000s"}))
         .await;
     scene
-        .put(FLEET, "fleet", fleet(&["a", "b", "c"], "three"))
+        .put(FLEET, "fleet", fleet(&["a1", "b1", "c1"], "three"))
         .await;
     scene
         .until("the canary is written", async || {
-            (command("a").await == "three").then_some(())
+            (command("a1").await == "three").then_some(())
         })
         .await;
     scene
@@ -370,22 +370,22 @@ async fn every_action_on_a_fleet_does_what_it_says() {
     act("abort-rollout");
     scene
         .until("the canary has its last good spec", async || {
-            (command("a").await == "two").then_some(())
+            (command("a1").await == "two").then_some(())
         })
         .await;
     scene
-        .put(FLEET, "fleet", fleet(&["a", "b", "c"], "two"))
+        .put(FLEET, "fleet", fleet(&["a1", "b1", "c1"], "two"))
         .await;
     scene.wait(FLEET, "fleet", "Ready", ready).await;
 
-    scene.put(FLEET, "fleet", fleet(&["a"], "two")).await;
+    scene.put(FLEET, "fleet", fleet(&["a1"], "two")).await;
     scene
         .wait(FLEET, "fleet", "Suspended", "True/PruneWaiting")
         .await;
     act("confirm-prune");
-    scene.gone(APP, "b").await;
-    scene.gone(APP, "c").await;
+    scene.gone(APP, "b1").await;
+    scene.gone(APP, "c1").await;
     scene.wait(FLEET, "fleet", "Ready", ready).await;
-    assert_eq!(scene.names(APP).await, ["a"]);
+    assert_eq!(scene.names(APP).await, ["a1"]);
     scene.end().await;
 }

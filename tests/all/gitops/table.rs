@@ -242,6 +242,11 @@ async fn what_needs_somebody_is_degraded_and_failed() {
     let expect = |state: &str, object: &Value| {
         judges.expect(&scene, state, object, "Degraded", "Failed");
     };
+    // Where the folder exists, a failed deployment is not for want of it.
+    let folder = json!({"path": "/Workspace/Shared/sales"});
+    scene
+        .call("POST", "/api/2.0/workspace/mkdirs", &folder)
+        .await;
     let taken = json!({"create": true, "creator": "ann@example.com"});
     scene
         .sim

@@ -78,15 +78,9 @@ async fn a_parent_with_a_failed_child_or_element_is_degraded_once_nothing_moves(
     judges.expect(&scene, "child_failed", &object, "Degraded", "Failed");
 
     let apps = json!([
-        {"name": "BAD", "spec": stopped_app()}, {"name": "fine", "spec": stopped_app()},
+        {"name": "BAD", "spec": stopped_app()}, {"name": "other", "spec": stopped_app()},
     ]);
-    scene
-        .put(
-            FLEET,
-            "elements",
-            json!({ "apps": [apps[0], {"name": "other", "spec": stopped_app()}] }),
-        )
-        .await;
+    scene.put(FLEET, "elements", json!({ "apps": apps })).await;
     let wrong = "False/GenerationFailed";
     let object = scene.seen(FLEET, "elements", "Ready", wrong).await;
     judges.expect(&scene, "element_failed", &object, "Degraded", "Failed");
@@ -102,7 +96,7 @@ async fn a_parent_that_waits_for_a_word_is_suspended_and_not_current() {
     let named = |names: &[&str], description: &str| {
         let spec = with(stopped_app(), "description", json!(description));
         let app = |name: &&str| json!({"name": name, "labels": {"step": name}, "spec": spec});
-        let first = json!([{"key": "step", "operator": "In", "values": ["a"]}]);
+        let first = json!([{"key": "step", "operator": "In", "values": ["a1"]}]);
         json!({
             "apps": names.iter().map(app).collect::<Vec<_>>(),
             "strategy": {"type": "RollingSync", "rollingSync": {
@@ -111,10 +105,10 @@ async fn a_parent_that_waits_for_a_word_is_suspended_and_not_current() {
         })
     };
     scene
-        .put(FLEET, "fleet", named(&["a", "b", "c", "d"], "v1"))
+        .put(FLEET, "fleet", named(&["a1", "b1", "c1", "d1"], "v1"))
         .await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
-    scene.put(FLEET, "fleet", named(&["a", "b"], "v1")).await;
+    scene.put(FLEET, "fleet", named(&["a1", "b1"], "v1")).await;
     let waiting = "True/PruneWaiting";
     let object = scene.seen(FLEET, "fleet", "Suspended", waiting).await;
     judges.expect(&scene, "prune_waiting", &object, "Suspended", "InProgress");
@@ -124,12 +118,12 @@ async fn a_parent_that_waits_for_a_word_is_suspended_and_not_current() {
         .await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
 
-    scene.annotate(APP, "a", "paused", json!("true")).await;
-    scene.put(FLEET, "fleet", named(&["a", "b"], "v2")).await;
+    scene.annotate(APP, "a1", "paused", json!("true")).await;
+    scene.put(FLEET, "fleet", named(&["a1", "b1"], "v2")).await;
     let held = "True/ChildrenHeld";
     let object = scene.seen(FLEET, "fleet", "Suspended", held).await;
     judges.expect(&scene, "child_held", &object, "Suspended", "InProgress");
-    scene.annotate(APP, "a", "paused", Value::Null).await;
+    scene.annotate(APP, "a1", "paused", Value::Null).await;
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
 
     scene

@@ -353,7 +353,7 @@ async fn every_action_on_a_fleet_does_what_it_says() {
 
     // A rollout under way is given up.
     scene
-        .fault(json!({"kind": "durations", "app": "a1", "deploy": "36000s"}))
+        .fault(json!({"kind": "durations", "app": "a1", "deploy": "600s"}))
         .await;
     scene
         .put(FLEET, "fleet", fleet(&["a1", "b1", "c1"], "three"))

@@ -199,11 +199,10 @@ async fn an_action_leaves_the_application_synced_and_outlives_a_sync() {
                 (app["description"] == description).then_some(())
             })
             .await;
-        let object = scene.get(APP, "sales").await;
-        assert_eq!(
-            super::reads(&object, "Suspended"),
-            "True/RunStateOverridden"
-        );
+        scene
+            .wait(APP, "sales", "Suspended", "True/RunStateOverridden")
+            .await;
+        assert_eq!(scene.condition(APP, "sales", "Ready").await, "True/Stopped");
         judges.act(&scene, APP, "sales", "start");
         scene.wait(APP, "sales", "Ready", "True/Running").await;
         assert_eq!(checkout.status("three-way").1, "Healthy");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::checkout::{Checkout, manifest};
 use super::{APP, Judges, text};
-use crate::support::{Scene, running_app, stopped_app, with};
+use crate::support::{Scene, running_app, stopped_app};
 
 fn definitions() -> Vec<Value> {
     let folder = super::repository().join("crds");
@@ -144,10 +144,9 @@ async fn kubectl_wait_returns_neither_before_the_operator_has_seen_an_app_nor_be
     let object = scene.get(APP, "sales").await;
     assert_eq!(super::reads(&object, "Ready"), "True/Running");
 
-    let command = json!({"command": ["python", "new.py"]});
-    scene
-        .put(APP, "sales", with(running_app(), "deployment", command))
-        .await;
+    let mut new = running_app();
+    new["deployment"]["command"] = json!(["python", "new.py"]);
+    scene.put(APP, "sales", new).await;
     assert_eq!(wait("60s")["met"], true);
     let deployments = "POST /api/2.0/apps/{name}/deployments 200";
     assert_eq!(scene.calls(deployments).await, 2);

@@ -59,8 +59,8 @@ async fn a_wait_ends_once_the_app_runs_and_two_intervals_later_nothing_is_config
         }
     }
     // A new version is waited for as well, although the old one was ready.
-    let command = json!({"command": ["python", "new.py"]});
-    let new = with(running_app(), "deployment", command);
+    let mut new = running_app();
+    new["deployment"]["command"] = json!(["python", "new.py"]);
     checkout.write("sales", &placed(&scene, APP, "sales", new));
     let said = checkout.flux("flux-reconcile", json!({}));
     assert_eq!(
@@ -68,6 +68,7 @@ async fn a_wait_ends_once_the_app_runs_and_two_intervals_later_nothing_is_config
         "configured",
         "{said:#}"
     );
+    assert_eq!(said["ready"], true, "{said:#}");
     let deployments = "POST /api/2.0/apps/{name}/deployments 200";
     assert_eq!(scene.calls(deployments).await, 2);
     scene.end().await;
@@ -209,7 +210,7 @@ async fn shell_variables_survive_only_where_substitution_is_off_or_escaped() {
     let whole = "serve --port ${DATABRICKS_APP_PORT}";
     assert_eq!(command("off").await, whole);
     assert_eq!(command("escaped").await, whole);
-    assert_eq!(command("trap").await, "serve --port ");
+    assert_eq!(command("trap").await, "serve --port");
     assert_eq!(command("plain").await, "serve --port $DATABRICKS_APP_PORT");
     // Without variables nothing is replaced, and what was escaped stays so.
     let said = checkout.flux("flux-reconcile", json!({}));

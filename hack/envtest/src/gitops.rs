@@ -15,6 +15,7 @@ const SOURCES: &[&str] = &[
     "flux.go",
     "go.mod",
     "go.sum",
+    "inventory.go",
     "judge.go",
     "kubectl.go",
     "links.go",
@@ -23,6 +24,7 @@ const SOURCES: &[&str] = &[
     "objects.go",
     "scripts.go",
     "suite.go",
+    "sync.go",
     "tracking.go",
 ];
 

@@ -299,8 +299,8 @@ async fn what_needs_somebody_is_degraded_and_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_that_is_blocked_terminates_and_says_why() {
-    let test = "a_deletion_that_is_blocked_terminates_and_says_why";
+async fn a_deletion_that_is_blocked_terminates_and_its_conditions_say_why() {
+    let test = "a_deletion_that_is_blocked_terminates_and_its_conditions_say_why";
     let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
@@ -317,7 +317,6 @@ async fn a_deletion_that_is_blocked_terminates_and_says_why() {
         })
         .await;
     judges.expect(&scene, "in_use", &object, "Progressing", "Terminating");
-    scene.event(WORKSPACE, "prod", "").await;
     scene.pass(Duration::from_secs(60)).await;
     scene.wait(APP, "sales", "Ready", "True/Running").await;
     scene.end().await;

@@ -8,40 +8,13 @@ export DATABRICKS_SIM=${DATABRICKS_SIM:-${CARGO_TARGET_DIR:-$root/target}/debug/
 python_tests=tests/sdk/python
 javascript_tests=tests/sdk/javascript
 
-fail() {
-  echo "error: $*" >&2
-  exit 1
-}
-
-# What a bare Debian or Ubuntu lacks is installed if we may, and named if we may not.
-require() {
-  local works=$1 needed=$2
-  shift 2
-  eval "$works" >/dev/null 2>&1 && return
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" || fail "apt-get could not install $*"
-    hash -r
-  fi
-  eval "$works" >/dev/null 2>&1 || fail "the SDK suites need $needed: install it (on Debian: apt-get install $*)"
-}
-
-newest_python() {
-  local name
-  for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
-    if "$name" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-      echo "$name"
-      return
-    fi
-  done
-  return 1
-}
+. hack/require.sh
 
 [ -x "$DATABRICKS_SIM" ] || fail "$DATABRICKS_SIM is missing: cargo build -p databricks-sim, or set DATABRICKS_SIM"
-require newest_python 'Python 3.10 or newer with venv' python3 python3-venv
+python=$(python_with_venv) || exit 1
 # Debian 12 has Node 18, on which the suites pass, too; 20 is the oldest that anybody should still install.
 require 'node -e "process.exit(+(parseInt(process.versions.node) < 18))" && npm --version' 'Node 20 or newer with npm' nodejs npm
 require 'curl --version' 'curl, which docs/simulator.md uses' curl
-python=$(newest_python)
 
 # Each set of pinned files and interpreter has a folder of its own; one that was not finished is begun again.
 install() {

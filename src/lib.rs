@@ -4,9 +4,11 @@
 
 pub mod api;
 pub mod telemetry;
+pub mod term;
 
 pub mod admission;
 pub mod databricks;
+pub mod election;
 pub mod fleet;
 
 pub mod engine;

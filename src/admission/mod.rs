@@ -4,6 +4,7 @@ mod field;
 mod metadata;
 mod rules;
 mod schema;
+pub mod served;
 mod shape;
 
 use std::collections::BTreeMap;

@@ -7,10 +7,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request, Response};
 use kube::client::Body;
+use kube::client::retry::RetryPolicy;
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use tower::retry::RetryLayer;
+use tower::{BoxError, Layer};
 
 use crate::databricks::UserAgent;
+use crate::election;
+use crate::term::Term;
 
 /// A request to the API server that takes longer is given up; watches have no such limit.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +42,51 @@ pub async fn config() -> Result<Config, Error> {
 pub fn client(config: &Config, read_timeout: Option<Duration>) -> Result<Client, Error> {
     let mut config = config.clone();
     config.read_timeout = read_timeout;
+    Client::try_from(config).map_err(Error::Client)
+}
+
+/// A client that writes only while `term` is held. Each attempt asks anew, so it has its retries around that.
+pub fn writing(config: &Config, term: Term) -> Result<Client, Error> {
+    let mut config = config.clone();
+    config.read_timeout = Some(READ_TIMEOUT);
+    // What was let through is sent before another replica may lead.
+    config.connect_timeout = Some(election::GRACE);
+    config.default_retry = false;
+    let namespace = config.default_namespace.clone();
+    let client = Client::try_from(config).map_err(Error::Client)?;
+    Ok(Client::new(
+        RetryLayer::new(RetryPolicy::server_retry()).layer(gated(client, term)),
+        namespace,
+    ))
+}
+
+type Answered = Result<Response<Body>, BoxError>;
+
+fn gated(
+    client: Client,
+    term: Term,
+) -> impl tower::Service<
+    Request<Body>,
+    Response = Response<Body>,
+    Error = BoxError,
+    Future = impl Future<Output = Answered> + Send,
+> + Clone
++ Send {
+    tower::service_fn(move |request: Request<Body>| {
+        let (client, term) = (client.clone(), term.clone());
+        async move {
+            if request.method() != Method::GET {
+                term.check()?;
+            }
+            Ok(client.send(request).await?)
+        }
+    })
+}
+
+/// A client for the Lease: it asks for no term, and makes one attempt at a time.
+pub fn electing(config: &Config) -> Result<Client, Error> {
+    let mut config = config.clone();
+    config.default_retry = false;
     Client::try_from(config).map_err(Error::Client)
 }
 

@@ -18,6 +18,7 @@ mod remote;
 mod render;
 mod role;
 mod run;
+mod served;
 mod validate;
 
 /// Exit code of a command that found something wrong, or failed.
@@ -125,11 +126,16 @@ Example:
         #[arg(long, value_name = "DIR")]
         output_dir: Option<PathBuf>,
     },
-    /// Print the ClusterRole that the operator needs.
+    /// Print the roles that the operator needs, and those for people.
     #[command(after_long_help = "\
-Example:
-  databricks-app-operator role | kubectl apply -f -")]
-    Role,
+Examples:
+  databricks-app-operator role | kubectl apply -f -
+  databricks-app-operator role --format secrets | kubectl -n team apply -f -")]
+    Role {
+        /// What to print.
+        #[arg(long, value_enum, default_value_t)]
+        format: role::Format,
+    },
     /// Print the documentation of every field and reason, as Markdown.
     #[command(after_long_help = "\
 Example:
@@ -179,7 +185,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Render(options) => return Ok(render::run(&options)?),
         Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,
         Command::Reference => reference::run(),
-        Command::Role => role::run()?,
+        Command::Role { format } => role::run(format)?,
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let name = command.get_name().to_owned();

@@ -22,10 +22,12 @@ use crate::databricks::{HostPolicy, Timeouts};
 use crate::engine::index::{Change, Index, Key};
 use crate::engine::managed::{Managed, Trouble};
 use crate::engine::reconcile::name_of;
+use crate::engine::watching::Scope;
 use crate::kinds::DatabricksApp;
 use crate::kinds::app::wire::RemoteApp;
 use crate::kinds::app::{Apps, Cluster};
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 use crate::worlds::databricks::{Connection, Hub, HubSettings, WORKSPACE};
 
 /// Objects a page of a list.
@@ -163,6 +165,9 @@ impl Remote {
             timeouts: Timeouts::default(),
             clock: Clock::real(),
             metrics: Metrics::new(),
+            // Only looks.
+            term: Term::never(),
+            scope: Scope::All,
         };
         let hub = Arc::new(Hub::new(
             self.kube.clone(),

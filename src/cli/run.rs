@@ -5,24 +5,35 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::cluster;
 use super::hosts::{ArtifactHosts, Hosts};
+use super::served;
 use crate::admission::{self, Admission};
+use crate::api::duration;
 use crate::databricks::Timeouts;
+use crate::election::claims::{self, Claims};
+use crate::election::{self, Election};
 use crate::engine::events::Events;
 use crate::engine::index::Index;
+use crate::engine::watching::Scope;
 use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
+use crate::term::{Grant, Term};
 use crate::worlds::databricks::{HubSettings, namespaces};
 use crate::worlds::inputs;
 
 /// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// What `/readyz` waits for.
+const CACHES: &str = "caches";
+const CLAIMS: &str = "claims";
 
 /// Options of `run`. Each can also be given as an environment variable.
 #[derive(Debug, Args)]
@@ -39,7 +50,42 @@ pub struct Options {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// Name of this installation, in the User-Agent of its requests and in its events. Default: the host's name.
+    /// Whether replicas elect the one that writes, by the Lease databricks-app-operator. Without, only one may run.
+    #[arg(
+        long,
+        env = "DAO_LEADER_ELECT",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "true|false"
+    )]
+    leader_elect: bool,
+    /// Who this replica is in the Lease. Default: the host's name with a random part.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// Where the Lease and the key for digests lie. Default: the namespace of the kubeconfig or the service account.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// How long the Lease holds without a renewal. No write starts in its last 4s; a standby takes over once it is over.
+    #[arg(
+        long,
+        env = "DAO_LEASE_DURATION",
+        default_value = "10s",
+        value_parser = lease_duration,
+        value_name = "DURATION"
+    )]
+    lease_duration: Duration,
+    /// Namespaces whose objects are looked after, separated by commas. Default: all.
+    #[arg(
+        long,
+        env = "DAO_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACES"
+    )]
+    watch_namespaces: Vec<String>,
+    /// Name of this installation, in the User-Agent of its requests and in its events. Default: the Pod's name, or the host's.
     #[arg(long, env = "DAO_INSTANCE", value_name = "NAME")]
     instance: Option<String>,
     /// How log lines are written: text on a terminal, JSON elsewhere, unless said otherwise.
@@ -73,6 +119,14 @@ pub enum Error {
     Scale(u32),
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    #[error(transparent)]
+    Election(#[from] election::Error),
+    #[error(transparent)]
+    Claim(claims::Lost),
+    #[error(
+        "--watch-namespaces: {0:?} is no name of a namespace: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends"
+    )]
+    Namespace(String),
     #[error("waiting for signals: {0}")]
     Signals(#[source] std::io::Error),
     #[error("a controller ended by itself; see the log")]
@@ -88,15 +142,53 @@ pub async fn run(options: Options) -> Result<(), Error> {
     if clock.scale() != 1 && !host_policy.only_loopback() {
         return Err(Error::Scale(options.service_time_scale));
     }
-    let instance = options.instance.or_else(|| std::env::var("HOSTNAME").ok());
+    let instance = options.instance.or_else(|| options.pod_name.clone());
+    let instance = instance.or_else(|| std::env::var("HOSTNAME").ok());
     let instance = instance.unwrap_or_else(|| "local".into());
     let config = cluster::config().await?;
     let watching = cluster::client(&config, None)?;
-    let requests = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
+    let namespace = options.namespace.as_ref();
+    let namespace = namespace.unwrap_or(&config.default_namespace).clone();
+    let (grant, term) = Term::new();
+    let requests = cluster::writing(&config, term.clone())?;
     let admission = Arc::new(Admission::new(kinds::crds())?);
     let metrics = Metrics::new();
     let shutdown = CancellationToken::new();
-    let ready = Readiness::default();
+    let scope = scope(options.watch_namespaces)?;
+    let ready = Readiness::of([
+        (CLAIMS, "the namespaces are not claimed yet"),
+        (CACHES, "the caches are not filled yet"),
+        (served::WHAT, "the served definitions were not read yet"),
+    ]);
+    // Ends once the passes have: until then the Lease is kept.
+    let resigned = CancellationToken::new();
+    let election = match options.leader_elect {
+        true => {
+            let settings = election::Settings {
+                namespace: namespace.clone(),
+                identity: options.pod_name.unwrap_or_else(|| some_name(&instance)),
+                duration: options.lease_duration,
+            };
+            let client = cluster::electing(&config)?;
+            Some(Election::new(client, settings, metrics.clone())?)
+        }
+        false => None,
+    };
+    let claims = Claims::new(
+        cluster::electing(&config)?,
+        &namespace,
+        format!("{namespace}/{}", election::LEASE),
+        scope.namespaces(),
+    );
+    let mut claims = tokio::spawn(claimed(claims, ready.clone()));
+    let lead = lead(
+        election,
+        grant,
+        metrics.clone(),
+        ready.clone(),
+        resigned.clone(),
+    );
+    let mut lead = tokio::spawn(lead);
     let server = serve::bind(
         options.listen,
         metrics.clone(),
@@ -105,15 +197,18 @@ pub async fn run(options: Options) -> Result<(), Error> {
     )
     .await?;
     let server = tokio::spawn(server);
+    let (reader, definitions, fitting) = (requests.clone(), kinds::crds(), ready.clone());
+    tokio::spawn(async move { served::fits(&reader, &definitions, &fitting).await });
     let index = Arc::new(Index::default());
     let (namespaces, namespaces_synced, watch_namespaces) =
-        namespaces::watch(watching.clone(), index.clone());
+        namespaces::watch(watching.clone(), &scope, index.clone());
     let watch_namespaces = tokio::spawn(watch_namespaces);
-    let (config_maps, watch_config_maps) = inputs::watch(watching.clone(), index.clone());
+    let (config_maps, watch_config_maps) = inputs::watch(watching.clone(), &scope, index.clone());
     let watch_config_maps = tokio::spawn(watch_config_maps);
     let (synced, ended) = kinds::run_all(Running {
         watching,
         requests: requests.clone(),
+        scope: scope.clone(),
         index,
         hub: HubSettings {
             host_policy,
@@ -121,8 +216,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
             timeouts: Timeouts::default(),
             clock,
             metrics: metrics.clone(),
+            term: term.clone(),
+            scope,
         },
-        namespace: config.default_namespace.clone(),
+        namespace,
         artifact_hosts: options.artifacts.artifact_hosts,
         clock,
         events: Events::new(requests, &instance, metrics.clone()),
@@ -131,28 +228,107 @@ pub async fn run(options: Options) -> Result<(), Error> {
         namespaces_synced,
         config_maps,
         admission,
+        term,
         shutdown: shutdown.clone(),
     });
     info!(version = env!("CARGO_PKG_VERSION"), %instance, listen = %options.listen, "started");
     tokio::spawn(async move {
-        synced.await;
-        ready.set();
+        for (kind, synced) in synced {
+            // False: its controller is gone, and the process is about to end.
+            synced
+                .follow(|why| {
+                    ready.waits(
+                        CACHES,
+                        format!("the cache of {kind} is not filled yet: {why}"),
+                    )
+                })
+                .await;
+        }
         info!("caches are synced");
+        ready.done(CACHES);
     });
-    let signalled = signalled();
     let by_signal = tokio::select! {
-        signal = signalled => { signal?; true }
+        signal = signalled() => { signal?; true }
         () = shutdown.cancelled() => false,
+        // Whatever is under way must not write any more, and what it remembers is no longer so.
+        over = &mut lead => return match over {
+            Ok(Err(lost)) => Err(lost.into()),
+            Ok(Ok(())) | Err(_) => Err(Error::Ended),
+        },
+        lost = &mut claims => return Err(lost.map_or(Error::Ended, Error::Claim)),
     };
     info!("stopping: passes under way finish, none starts");
     shutdown.cancel();
     let _ = tokio::time::timeout(GRACE, ended).await;
+    resigned.cancel();
+    // It gives up by itself on an API server that does not answer.
+    let _ = lead.await;
+    claims.abort();
     watch_namespaces.abort();
     watch_config_maps.abort();
-    if let Ok(served) = server.await {
-        served?;
-    }
+    let _ = server.await;
     if by_signal { Ok(()) } else { Err(Error::Ended) }
+}
+
+/// What `--watch-namespaces` says; nothing means all.
+fn scope(names: Vec<String>) -> Result<Scope, Error> {
+    let mut names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let wrong = |name: &&String| {
+        name.len() > 63 || !name.chars().all(inner) || name.starts_with('-') || name.ends_with('-')
+    };
+    if let Some(wrong) = names.iter().find(wrong) {
+        return Err(Error::Namespace(wrong.clone()));
+    }
+    Ok(match names.is_empty() {
+        true => Scope::All,
+        false => Scope::Namespaces(names),
+    })
+}
+
+/// Holds the claims of this installation; returns once another one took one of them.
+async fn claimed(claims: Claims, ready: Readiness) -> claims::Lost {
+    let (held, ours) = oneshot::channel();
+    let told = ready.clone();
+    tokio::spawn(async move {
+        if ours.await.is_ok() {
+            told.done(CLAIMS);
+        }
+    });
+    claims.run(held, move |why| ready.waits(CLAIMS, why)).await
+}
+
+/// Leads, once elected, until `resigned`. Who is not ready must not lead.
+async fn lead(
+    election: Option<Election>,
+    grant: Grant,
+    metrics: Metrics,
+    ready: Readiness,
+    resigned: CancellationToken,
+) -> Result<(), election::Error> {
+    tokio::select! {
+        () = ready.ready() => {}
+        () = resigned.cancelled() => return Ok(()),
+    }
+    if let Some(election) = election {
+        return election.run(grant, resigned).await;
+    }
+    metrics.leading(true);
+    grant.open();
+    resigned.cancelled().await;
+    Ok(())
+}
+
+/// A name that no other replica has.
+fn some_name(instance: &str) -> String {
+    format!("{instance}-{:08x}", rand::random::<u32>())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "write it like 10s or 1m".to_owned())
 }
 
 async fn signalled() -> Result<(), Error> {

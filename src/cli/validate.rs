@@ -423,7 +423,7 @@ spec:
                 "{HEAD}DatabricksWorkspace\nmetadata: {{name: w}}\nspec:\n  host: {host}\n  auth: {{token: {{secretRef: {{name: a, key: b}}}}}}\n"
             ))
         };
-        assert!(workspace("not a url")[0].contains("spec.host: \"not a url\" is no URL"));
+        assert!(workspace("not a url")[0].contains("host is the URL of a workspace"));
         assert!(workspace("https://db.example.com")[0].contains("--allowed-hosts"));
         assert!(workspace("https://x.cloud.databricks.com").is_empty());
     }

@@ -24,6 +24,7 @@ use super::retry;
 use super::token::{Bearer, Tokens, Wire};
 use crate::telemetry::metrics::StatusClass;
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-databricks-workspace-id");
 /// Everything a connection is made of.
@@ -44,6 +45,8 @@ pub struct ClientSettings {
     pub timeouts: Timeouts,
     pub clock: Clock,
     pub metrics: Metrics,
+    /// Asked before each write
+    pub term: Term,
 }
 
 /// Who is calling: `product/version os/linux auth/… instance/…`.
@@ -65,7 +68,8 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(10),
+            // No longer than the grace of the Lease: what was let through is sent before another replica may lead.
+            connect: Duration::from_secs(4),
             total: Duration::from_secs(60),
         }
     }
@@ -143,6 +147,7 @@ struct Inner {
     timeouts: Timeouts,
     clock: Clock,
     metrics: Metrics,
+    term: Term,
 }
 
 /// What a call sends.
@@ -203,6 +208,7 @@ impl Client {
                 timeouts: settings.timeouts,
                 clock: settings.clock,
                 metrics: settings.metrics,
+                term: settings.term,
             }),
         })
     }
@@ -399,6 +405,9 @@ impl Inner {
                 .body(body.clone()),
         };
         self.limiter.ready(call.route.priority).await;
+        if call.method != Method::GET {
+            self.term.check()?;
+        }
         let sent = Instant::now();
         let result = exchange(request, &self.host, self.timeouts.total).await;
         let answered = Instant::now();

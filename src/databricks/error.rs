@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::credentials::SourceError;
+use crate::term::NotLeading;
 
 /// One error of one call. `Clone`, as callers that waited for the same token exchange share its error.
 /// Neither `Debug` nor `Display` ever holds a secret or a token.
@@ -59,6 +60,9 @@ pub enum Error {
     HostNotAllowed { host: String, why: String },
     #[error(transparent)]
     Credentials(#[from] SourceError),
+    /// A write that was not sent.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     /// The token endpoint refused the credentials.
     #[error(
         "exchanging credentials for a token: {code}: {description}; check client id and client secret"
@@ -134,6 +138,7 @@ impl Error {
             | Self::BreakerOpen { .. }
             | Self::HostNotAllowed { .. }
             | Self::Credentials(_)
+            | Self::NotLeading(_)
             | Self::OAuth { .. }
             | Self::Decode { .. }
             | Self::Setup(_) => None,
@@ -157,6 +162,7 @@ impl Error {
             | Self::BreakerOpen { .. }
             | Self::HostNotAllowed { .. }
             | Self::Credentials(_)
+            | Self::NotLeading(_)
             | Self::OAuth { .. }
             | Self::Setup(_) => false,
         }
@@ -200,15 +206,8 @@ impl Error {
     }
 
     /// Replaces `secret` wherever the service echoed it.
-    pub(super) fn without(mut self, secret: &str) -> Self {
-        if secret.len() < 4 {
-            return self;
-        }
-        let scrub = |text: &mut String| {
-            if text.contains(secret) {
-                *text = text.replace(secret, "[redacted]");
-            }
-        };
+    pub fn without(mut self, secret: &str) -> Self {
+        let scrub = |text: &mut String| redact(text, secret);
         match &mut self {
             Self::Unauthenticated(error)
             | Self::PermissionDenied(error)
@@ -240,8 +239,16 @@ impl Error {
             | Self::BreakerOpen { .. }
             | Self::HostNotAllowed { .. }
             | Self::Credentials(_)
+            | Self::NotLeading(_)
             | Self::Setup(_) => {}
         }
         self
+    }
+}
+
+/// Replaces `secret` wherever `text` repeats it. A shorter one than four bytes is no secret, and comes up by chance.
+pub fn redact(text: &mut String, secret: &str) {
+    if secret.len() >= 4 && text.contains(secret) {
+        *text = text.replace(secret, "[redacted]");
     }
 }

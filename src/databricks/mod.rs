@@ -18,7 +18,7 @@ mod token;
 
 pub use client::{Answer, Client, ClientSettings, Priority, Route, Timeouts, UserAgent};
 pub use credentials::{CredentialSource, Credentials, SourceError, SourceReason};
-pub use error::{ApiError, Error, FieldViolation};
+pub use error::{ApiError, Error, FieldViolation, redact};
 pub(crate) use exchange::chain;
 pub use host::{HostPattern, HostPolicy, PatternError};
 pub use reqwest::Method;

@@ -44,6 +44,7 @@ pub(super) fn next(
         | Error::BreakerOpen { .. }
         | Error::HostNotAllowed { .. }
         | Error::Credentials(_)
+        | Error::NotLeading(_)
         | Error::OAuth { .. }
         | Error::Decode { .. }
         | Error::Setup(_) => false,

@@ -12,7 +12,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, WatchStreamExt, predicates, reflector, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +23,11 @@ use super::index::{Change, Index, Key};
 use super::managed::Managed;
 use super::reconcile::{Reconciler, name_of};
 use super::synced::{Gate, Synced};
+use super::watching::{Scope, watch};
 use crate::api::label;
 use crate::api::names::ObjectName;
 use crate::telemetry::Metrics;
+use crate::term::Term;
 
 /// Passes of one kind at a time. A semaphore hands out turns in order, so that none starves.
 const AT_ONCE: usize = 32;
@@ -98,33 +100,50 @@ where
         .filter(|found| found.0.is_ok())
 }
 
+/// What a controller runs with, of whichever kind.
+pub struct Settings {
+    /// Lists and watches.
+    pub watching: kube::Client,
+    pub scope: Scope,
+    pub index: Arc<Index>,
+    pub metrics: Metrics,
+    /// Wire time.
+    pub gather: Duration,
+    pub term: Term,
+    pub shutdown: CancellationToken,
+}
+
 struct Context<K: Managed> {
     reconciler: Reconciler<K>,
     turns: Semaphore,
     metrics: Metrics,
+    objects: Objects<K>,
+    term: Term,
+    shutdown: CancellationToken,
 }
 
-/// Watches a kind and makes passes until `shutdown`; then passes under way finish and queued ones don't start. What
-/// wakes an object within `gather` of wire time becomes one pass; its own changes don't wait.
-pub async fn run<K: Managed>(
-    client: kube::Client,
-    cache: Cache<K>,
-    reconciler: Reconciler<K>,
-    index: Arc<Index>,
-    metrics: Metrics,
-    gather: Duration,
-    shutdown: CancellationToken,
-) {
+/// Watches a kind, and makes passes while `term` is held, until `shutdown`; then passes under way finish and queued ones
+/// don't start. What wakes an object within `gather` of wire time becomes one pass; its own changes don't wait.
+pub async fn run<K: Managed>(cache: Cache<K>, reconciler: Reconciler<K>, settings: Settings) {
+    let Settings {
+        watching,
+        scope,
+        index,
+        metrics,
+        gather,
+        term,
+        shutdown,
+    } = settings;
     let queue = index.queue(K::KIND);
+    let config = watcher::Config::default().page_size(PAGE);
+    let store = (cache.objects.clone(), cache.writer);
+    let events = watch(watching, &scope, config, trim, store, &cache.gate);
     let mut indexer = Indexer::<K>::new(index, cache.gate);
-    let api: Api<DeserializeGuard<K>> = Api::all(client);
-    let events = watcher(api, watcher::Config::default().page_size(PAGE))
-        .default_backoff()
-        .modify(trim)
-        .reflect(cache.writer)
-        .inspect(move |event| match event {
-            Ok(event) => indexer.note(event),
-            Err(problem) => warn!(kind = K::KIND, %problem, "watching"),
+    let events = events
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                indexer.note(event);
+            }
         })
         .applied_objects()
         .predicate_filter(
@@ -140,6 +159,9 @@ pub async fn run<K: Managed>(
         reconciler,
         turns: Semaphore::new(AT_ONCE),
         metrics,
+        objects: cache.objects.clone(),
+        term,
+        shutdown: shutdown.clone(),
     });
     let stop = shutdown.clone();
     Controller::for_stream(events, cache.objects)
@@ -197,25 +219,41 @@ fn unseen<K: Managed>(guarded: &DeserializeGuard<K>) -> Option<u64> {
     Some(u64::from(status.observed_generation < 0))
 }
 
+/// One pass once its turn has come. What it waited for may take hours, in a standby, so it reads the object anew.
 async fn pass<K: Managed>(
-    guarded: Arc<DeserializeGuard<K>>,
+    woken: Arc<DeserializeGuard<K>>,
     context: Arc<Context<K>>,
 ) -> Result<Action, Infallible> {
+    let name = name_of(woken.as_ref());
+    drop(woken);
+    let turn = async {
+        context.term.held().await;
+        context.turns.acquire().await
+    };
+    let _turn = tokio::select! {
+        biased;
+        () = context.shutdown.cancelled() => return Ok(Action::await_change()),
+        turn = turn => turn,
+    };
+    let object = ObjectRef::new(&name.name).within(&name.namespace);
+    let Some(guarded) = context.objects.get(&object) else {
+        return Ok(Action::await_change());
+    };
     let object = match &guarded.0 {
         Ok(object) => object,
         Err(invalid) => {
-            warn!(kind = K::KIND, object = %name_of(guarded.as_ref()), error = %invalid.error, "an object cannot be decoded and is left alone");
+            warn!(kind = K::KIND, object = %name, error = %invalid.error, "an object cannot be decoded and is left alone");
             context.metrics.object_undecodable(K::KIND);
             return Ok(Action::await_change());
         }
     };
-    let _turn = context.turns.acquire().await;
-    let pass = AssertUnwindSafe(context.reconciler.pass(object)).catch_unwind();
+    // On the heap, so that those who wait are small: in a standby that is every object.
+    let pass = Box::pin(AssertUnwindSafe(context.reconciler.pass(object)).catch_unwind());
     Ok(match pass.await {
         Ok(Some(next)) => Action::requeue(next),
         Ok(None) => Action::await_change(),
         Err(_) => {
-            error!(kind = K::KIND, object = %name_of(object), "a pass panicked");
+            error!(kind = K::KIND, object = %name, "a pass panicked");
             Action::requeue(AFTER_PANIC)
         }
     })

@@ -16,3 +16,4 @@ pub mod plan;
 pub mod reconcile;
 pub mod store;
 pub mod synced;
+pub mod watching;

@@ -132,7 +132,17 @@ impl<K: Managed> Store<K> {
     }
 }
 
-/// The API server's own words, or the error as it is.
+/// What ends a lack of rights; the API server's own words name verb and resource.
+const MISSING_RIGHT: &str = "the operator's role does not grant that: apply the roles of this version (config/rbac or the chart), or add it to the ClusterRole databricks-app-operator or, with watched namespaces, to the Role of that name there";
+
+/// As the authorizer of roles says it; other admission answers 403, too.
+fn lacks_right(status: &kube::core::Status) -> bool {
+    status.code == 403
+        && status.message.contains(" is forbidden: User ")
+        && status.message.contains(" cannot ")
+}
+
+/// The API server's own words, with what a lack of rights takes, or the error as it is.
 pub fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => {
@@ -143,6 +153,7 @@ pub fn words(error: &kube::Error) -> String {
                 .collect();
             match causes.is_empty() {
                 true if status.message.is_empty() => error.to_string(),
+                true if lacks_right(status) => format!("{}; {MISSING_RIGHT}", status.message),
                 true => status.message.clone(),
                 false => causes.join("; "),
             }

@@ -16,7 +16,9 @@ use crate::engine::index::Index;
 use crate::engine::managed::Managed;
 use crate::engine::reconcile::Reconciler;
 use crate::engine::synced::Synced;
+use crate::engine::watching::Scope;
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 use crate::worlds::cluster::Cluster;
 use crate::worlds::databricks::{Hub, HubSettings, Namespaces};
 use crate::worlds::inputs::ConfigMaps;
@@ -34,6 +36,8 @@ pub struct Running {
     pub watching: Client,
     /// Everything else.
     pub requests: Client,
+    /// The namespaces whose objects are looked after.
+    pub scope: Scope,
     pub index: Arc<Index>,
     pub hub: HubSettings,
     /// The operator's own namespace, where the key for digests lies.
@@ -50,11 +54,13 @@ pub struct Running {
     pub config_maps: ConfigMaps,
     /// The definitions of all kinds, by which children are judged before they are written.
     pub admission: Arc<Admission>,
+    /// Passes are made while it is held; `requests` and `hub` ask it before each write.
+    pub term: Term,
     pub shutdown: CancellationToken,
 }
 
-/// Caches of all kinds, as they fill: the operator is ready once they are synced.
-pub type AllSynced = futures::future::BoxFuture<'static, ()>;
+/// Whether the caches of all kinds are filled, by kind: the operator is ready once they are.
+pub type AllSynced = Vec<(&'static str, Synced)>;
 
 /// One line a kind: everything that has to know them all is derived from it. The line gives the kind, its cache's name,
 /// how long what wakes one object is gathered (wire time), and what its objects share.
@@ -81,8 +87,7 @@ macro_rules! kinds {
         #[allow(dead_code)]
         struct Caches { $($cache: Watched<$kind>),+ }
 
-        /// Watches every kind. The first future ends when all caches are synced, the second after `shutdown`, once the
-        /// passes under way have finished.
+        /// Watches every kind. The future ends after `shutdown`, once the passes under way have finished.
         pub fn run_all(running: Running) -> (AllSynced, futures::future::BoxFuture<'static, ()>) {
             $(let $cache = Cache::<$kind>::default();)+
             let caches = Caches { $($cache: $cache.watched()),+ };
@@ -93,13 +98,7 @@ macro_rules! kinds {
                 running.index.clone(),
                 running.hub.clone(),
             ));
-            let all = [$(caches.$cache.synced.clone()),+];
-            let synced = async move {
-                for cache in all {
-                    // False means that its controller is gone: then the process is about to end.
-                    cache.wait().await;
-                }
-            };
+            let synced = vec![$((<$kind as Managed>::KIND, caches.$cache.synced.clone())),+];
             let tasks: Vec<tokio::task::JoinHandle<()>> = vec![$({
                 let shared = { let ($running, $hub, $caches) = (&running, &hub, &caches); $shared };
                 tokio::spawn(run(&running, $cache, Arc::new(shared), Duration::from_millis($gather)))
@@ -110,7 +109,7 @@ macro_rules! kinds {
                     let _ = task.await;
                 }
             };
-            (Box::pin(synced), Box::pin(ended))
+            (synced, Box::pin(ended))
         }
     };
 }
@@ -151,13 +150,14 @@ fn run<K: Managed>(
         running.metrics.clone(),
         running.events.clone(),
     );
-    controller::run(
-        running.watching.clone(),
-        cache,
-        reconciler,
-        running.index.clone(),
-        running.metrics.clone(),
+    let settings = controller::Settings {
+        watching: running.watching.clone(),
+        scope: running.scope.clone(),
+        index: running.index.clone(),
+        metrics: running.metrics.clone(),
         gather,
-        running.shutdown.clone(),
-    )
+        term: running.term.clone(),
+        shutdown: running.shutdown.clone(),
+    };
+    controller::run(cache, reconciler, settings)
 }

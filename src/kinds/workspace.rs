@@ -221,6 +221,10 @@ impl Managed for DatabricksWorkspace {
 
 fn verdict(outcome: &Outcome<'_, DatabricksWorkspace>) -> Verdict {
     if let Some(wait) = &outcome.plan.wait {
+        // After a start, that nobody was asked yet is no news.
+        if wait.reason == Reason::Observing && !outcome.first && !outcome.changed {
+            return Verdict::Keep;
+        }
         return Verdict::Moving {
             reason: wait.reason,
             message: wait.message.clone(),

@@ -1,7 +1,9 @@
 //! Floor 5: the operator's own HTTP server: `/metrics`, `/readyz`, `/livez`.
+mod connections;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
@@ -22,21 +25,40 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    #[error("serving: {0}")]
-    Serve(#[source] std::io::Error),
 }
 
-/// Whether the caches are synced; set once, never taken back.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+/// What the operator waits for before it is ready; once there is nothing left it stays ready, whatever goes away later.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<BTreeMap<&'static str, String>>>);
 
 impl Readiness {
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// Waits for each of these, by its name.
+    pub fn of<const N: usize>(awaited: [(&'static str, &str); N]) -> Self {
+        let awaited = awaited.map(|(what, why)| (what, why.to_owned()));
+        Self(Arc::new(watch::Sender::new(BTreeMap::from(awaited))))
     }
 
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Why there is still something to wait for.
+    pub fn waits(&self, what: &'static str, why: String) {
+        self.0
+            .send_modify(|awaited| drop(awaited.insert(what, why)));
+    }
+
+    pub fn done(&self, what: &str) {
+        self.0.send_modify(|awaited| drop(awaited.remove(what)));
+    }
+
+    /// Returns once there is nothing to wait for.
+    pub async fn ready(&self) {
+        let mut awaited = self.0.subscribe();
+        // The sender lives as long as we do.
+        let _ = awaited.wait_for(BTreeMap::is_empty).await;
+    }
+
+    /// What there is to wait for, one after the other.
+    fn lacks(&self) -> String {
+        let awaited = self.0.borrow();
+        awaited.values().map(|why| format!("{why}\n")).collect()
     }
 }
 
@@ -52,7 +74,7 @@ pub async fn bind(
     metrics: Metrics,
     ready: Readiness,
     shutdown: CancellationToken,
-) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
+) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| Error::Listen { address, source })?;
@@ -61,12 +83,7 @@ pub async fn bind(
         .route("/readyz", get(readiness))
         .route("/livez", get(async || "ok\n"))
         .with_state(Shared { metrics, ready });
-    Ok(async move {
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async move { shutdown.cancelled().await })
-            .await
-            .map_err(Error::Serve)
-    })
+    Ok(connections::serve(listener, router, shutdown))
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
@@ -78,13 +95,9 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
 }
 
 async fn readiness(State(shared): State<Shared>) -> Response {
-    if shared.ready.is_set() {
-        "ok\n".into_response()
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "caches are not synced yet\n",
-        )
-            .into_response()
+    let lacks = shared.ready.lacks();
+    match lacks.is_empty() {
+        true => "ok\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, lacks).into_response(),
     }
 }

@@ -194,6 +194,7 @@ struct Inner {
     rollouts_halted: Gauge,
     prunes_waiting: Gauge,
     element_errors: Gauge,
+    leader: Gauge,
 }
 
 fn pass_histogram() -> Histogram {
@@ -322,6 +323,12 @@ impl Metrics {
             "Elements of all AppOfApps that did not become a child",
             element_errors.clone(),
         );
+        let leader = Gauge::default();
+        r.register(
+            "leader",
+            "1 while this replica leads and may write, else 0",
+            leader.clone(),
+        );
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -343,6 +350,7 @@ impl Metrics {
                 rollouts_halted,
                 prunes_waiting,
                 element_errors,
+                leader,
             }),
         }
     }
@@ -431,6 +439,11 @@ impl Metrics {
 
     pub fn object_undecodable(&self, kind: &'static str) {
         self.inner.undecodable.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Whether this replica leads and may write.
+    pub fn leading(&self, leading: bool) {
+        self.inner.leader.set(i64::from(leading));
     }
 
     /// Adds `n`, which may be negative, to a total.

@@ -1,4 +1,4 @@
-//! ConfigMaps that parents take elements from: a watch of those alone that carry the label, in all namespaces.
+//! ConfigMaps that parents take elements from: a watch of those alone that carry the label.
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -6,14 +6,13 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{Config, Event};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
-use tracing::warn;
+use kube::{Client, ResourceExt};
 
 use crate::api::label;
 use crate::api::names::ObjectName;
 use crate::engine::index::{Change, Index, Key};
 use crate::engine::synced::{Gate, Synced};
+use crate::engine::watching::{self, Scope};
 
 /// The kind of a ConfigMap in the index.
 pub const CONFIG_MAP: &str = "ConfigMap";
@@ -40,27 +39,21 @@ impl ConfigMaps {
 /// namespace.
 pub fn watch(
     client: Client,
+    scope: &Scope,
     index: Arc<Index>,
 ) -> (ConfigMaps, impl Future<Output = ()> + Send + 'static) {
     let (objects, writer) = reflector::store();
     let gate = Gate::default();
     let config_maps = ConfigMaps {
-        objects,
+        objects: objects.clone(),
         synced: gate.synced(),
     };
+    let config = Config::default().labels(label::GENERATOR).page_size(PAGE);
+    let events = watching::watch(client, scope, config, trim, (objects, writer), &gate);
     let mut indexer = Indexer::new(index, gate);
-    let api: Api<ConfigMap> = Api::all(client);
-    let watching = watcher(
-        api,
-        Config::default().labels(label::GENERATOR).page_size(PAGE),
-    )
-    .default_backoff()
-    .modify(trim)
-    .reflect(writer)
-    .for_each(move |event| {
-        match &event {
-            Ok(event) => indexer.note(event),
-            Err(problem) => warn!(kind = CONFIG_MAP, %problem, "watching"),
+    let watching = events.for_each(move |event| {
+        if let Ok(event) = &event {
+            indexer.note(event);
         }
         std::future::ready(())
     });

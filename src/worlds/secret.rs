@@ -19,6 +19,16 @@ pub enum Error {
         key: String,
         known: Vec<String>,
     },
+    #[error(
+        "Secret {secret} cannot be read: the operator lacks the right; list namespace {:?} in the chart's rbac.secretNamespaces, or apply its missing Role and RoleBinding: {}",
+        secret.namespace,
+        grant(&secret.namespace, account)
+    )]
+    Forbidden {
+        secret: ObjectName,
+        /// Namespace and name of the operator's ServiceAccount.
+        account: (String, String),
+    },
     #[error("Secret {secret} cannot be read: {source}")]
     Unreachable {
         secret: ObjectName,
@@ -68,11 +78,41 @@ pub async fn get(client: &Client, secret: &ObjectName) -> Result<Held, Error> {
         Ok(None) => Err(Error::Missing {
             secret: secret.clone(),
         }),
-        Err(source) => Err(Error::Unreachable {
-            secret: secret.clone(),
-            source: Box::new(source),
-        }),
+        Err(source) => Err(refused(secret, source)),
     }
+}
+
+/// What a failed GET means. The API server says who was refused; a person's own rights are theirs to mend.
+fn refused(secret: &ObjectName, source: kube::Error) -> Error {
+    let secret = secret.clone();
+    if let kube::Error::Api(status) = &source
+        && status.code == 403
+        && let Some(account) = service_account(&status.message)
+    {
+        return Error::Forbidden { secret, account };
+    }
+    Error::Unreachable {
+        secret,
+        source: Box::new(source),
+    }
+}
+
+/// Namespace and name of the ServiceAccount that a refusal names, as
+/// `… User "system:serviceaccount:NAMESPACE:NAME" cannot get …` (k8s.io/apiserver, endpoints/handlers/responsewriters).
+fn service_account(refusal: &str) -> Option<(String, String)> {
+    let (_, user) = refusal.split_once("\"system:serviceaccount:")?;
+    let (user, _) = user.split_once('"')?;
+    let (namespace, name) = user.split_once(':')?;
+    Some((namespace.to_owned(), name.to_owned()))
+}
+
+/// The commands that let the ServiceAccount read the namespace's Secrets. Not under the name of the chart's own Role, which
+/// Helm would then refuse to make.
+fn grant(namespace: &str, (home, name): &(String, String)) -> String {
+    format!(
+        "kubectl -n {namespace} create role {name}-reads-secrets --verb=get --resource=secrets && \
+         kubectl -n {namespace} create rolebinding {name}-reads-secrets --role={name}-reads-secrets --serviceaccount={home}:{name}"
+    )
 }
 
 /// What an answer of the API server holds.
@@ -107,6 +147,32 @@ mod tests {
         assert_eq!(prod().text("empty").unwrap().expose_secret(), "");
         assert_eq!(prod().bytes("raw").unwrap(), [255]);
         assert_eq!(prod().resource_version, "7");
+    }
+
+    fn refusal(user: &str) -> String {
+        let message = format!(
+            "secrets \"prod\" is forbidden: User \"{user}\" cannot get resource \"secrets\" in API group \"\" in the namespace \"team\""
+        );
+        let status = kube::core::Status::failure(&message, "Forbidden").with_code(403);
+        let secret = ObjectName::new("team", "prod");
+        refused(&secret, kube::Error::Api(Box::new(status))).to_string()
+    }
+
+    #[test]
+    fn a_missing_right_is_quoted_as_the_commands_that_grant_it() {
+        let said = refusal("system:serviceaccount:ops:operator");
+        assert_eq!(
+            said,
+            "Secret team/prod cannot be read: the operator lacks the right; list namespace \"team\" in the chart's \
+             rbac.secretNamespaces, or apply its missing Role and RoleBinding: \
+             kubectl -n team create role operator-reads-secrets --verb=get --resource=secrets && \
+             kubectl -n team create rolebinding operator-reads-secrets --role=operator-reads-secrets --serviceaccount=ops:operator"
+        );
+        let said = refusal("ann@example.com");
+        assert!(
+            said.contains("ann@example.com") && !said.contains("rolebinding"),
+            "{said}"
+        );
     }
 
     #[test]

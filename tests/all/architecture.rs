@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("telemetry", &[]),
+    ("term", &[]),
     ("admission", &["api"]),
-    ("databricks", &["telemetry"]),
+    ("databricks", &["telemetry", "term"]),
+    ("election", &["telemetry", "term"]),
     ("policy", &["api"]),
     ("fleet", &["api", "telemetry"]),
-    ("engine", &["policy", "telemetry", "api"]),
+    ("engine", &["policy", "telemetry", "term", "api"]),
     (
         "worlds",
-        &["engine", "databricks", "fleet", "api", "telemetry"],
+        &["engine", "databricks", "fleet", "api", "telemetry", "term"],
     ),
     (
         "kinds",
@@ -26,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "databricks",
             "api",
             "telemetry",
+            "term",
         ],
     ),
     ("serve", &["kinds", "policy", "api", "telemetry"]),
@@ -40,8 +43,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "policy",
             "admission",
             "databricks",
+            "election",
             "api",
             "telemetry",
+            "term",
         ],
     ),
 ];

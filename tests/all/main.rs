@@ -1,13 +1,16 @@
 //! One binary of integration tests: a module a behaviour. Rings 2 and 3 live here; ring 1 lies beside the code it tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api_server;
 mod architecture;
 mod bad_input;
+mod chart;
 mod command_line;
 mod crash;
 mod deletion;
 mod diff;
 mod digest_key;
+mod docs;
 mod drift;
 mod export;
 mod failing;
@@ -15,6 +18,7 @@ mod fields;
 mod fleets;
 mod flux_artifact;
 mod generators;
+mod gitops;
 mod in_process;
 mod killed_operator;
 mod lost_answers;
@@ -22,11 +26,14 @@ mod modes;
 mod offline_verdicts;
 mod one_app;
 mod outages;
+mod replicas;
 mod rollouts;
 mod samples;
 mod secrets;
 mod sources;
 mod strangers;
 mod support;
+mod tenants;
 mod thin_lists;
 mod unknowns;
+mod watched_namespaces;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use self::cases::{
     Case, FLEET, WORKSPACE, applied_only_without_nulls, bad_cases, good_cases, manifest,
 };
+use crate::support::DEADLINE;
 
 const QUERY: &str = "dryRun=All&fieldValidation=Strict&fieldManager=test";
 
@@ -21,22 +22,35 @@ fn path(plural: &str) -> String {
     format!("/apis/appofapps.dev/v1alpha1/namespaces/default/{plural}")
 }
 
+/// Another test may restart the API server meanwhile: then it is asked again.
 async fn send(
     client: &Client,
-    request: http::request::Builder,
+    request: impl Fn() -> http::request::Builder,
     text: &str,
 ) -> (http::StatusCode, String) {
-    let request = request.body(Body::from(text.as_bytes().to_vec())).unwrap();
-    let answer = client.send(request).await.unwrap();
-    let status = answer.status();
-    let text = answer.into_body().collect_bytes().await.unwrap();
-    (status, String::from_utf8(text.to_vec()).unwrap())
+    let since = std::time::Instant::now();
+    loop {
+        let request = request()
+            .body(Body::from(text.as_bytes().to_vec()))
+            .unwrap();
+        match client.send(request).await {
+            Ok(answer) => {
+                let status = answer.status();
+                let text = answer.into_body().collect_bytes().await.unwrap();
+                return (status, String::from_utf8(text.to_vec()).unwrap());
+            }
+            Err(error) if since.elapsed() > DEADLINE => panic!("{error}"),
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    }
 }
 
 /// The answer to a dry run of a create.
 async fn create(client: &Client, plural: &str, text: &str) -> (http::StatusCode, String) {
-    let request = http::Request::post(format!("{}?{QUERY}", path(plural)))
-        .header("content-type", "application/yaml");
+    let request = || {
+        http::Request::post(format!("{}?{QUERY}", path(plural)))
+            .header("content-type", "application/yaml")
+    };
     send(client, request, text).await
 }
 
@@ -49,7 +63,8 @@ async fn asked(client: &Client, case: &Case) -> Vec<Option<String>> {
     };
     let created = create(client, plural, &case.text).await;
     let target = format!("{}/{}?{QUERY}&force=true", path(plural), case.name);
-    let apply = http::Request::patch(target).header("content-type", "application/apply-patch+yaml");
+    let apply =
+        || http::Request::patch(&target).header("content-type", "application/apply-patch+yaml");
     let applied = send(client, apply, &case.text).await;
     [created, applied]
         .into_iter()

@@ -1,5 +1,5 @@
-//! The samples and the guide: every manifest in them is valid, what each parent of the samples generates is a golden file,
-//! and all samples together come up beside each other on a real API server.
+//! The samples: every manifest in them is valid, what each parent of them generates is a golden file, and all together come
+//! up beside each other on a real API server.
 //!
 //! `UPDATE_GOLDEN=1` writes the golden files anew.
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,22 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use crate::docs::WORKSPACE;
 use crate::support::Scene;
-
-const GUIDE: &str = include_str!("../../docs/fleet.md");
-
-/// As the playground has it; live generators read it.
-const WORKSPACE: &str = "
-apiVersion: appofapps.dev/v1alpha1
-kind: DatabricksWorkspace
-metadata: {name: playground, namespace: default}
-spec:
-  host: https://playground.cloud.databricks.com
-  auth: {token: {secretRef: {name: playground, key: token}}}
-  allowedNamespaces: {from: All}
-";
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -165,41 +153,6 @@ fn samples_and_their_children_are_valid() {
         }
         let output = run("validate", &format!("{sample}\n---{WORKSPACE}"));
         assert!(output.status.success(), "{name}: {}", said(&output));
-    }
-}
-
-/// The code blocks of the guide in that language.
-fn blocks(language: &str) -> Vec<&'static str> {
-    let fences = GUIDE.split("\n```").skip(1).step_by(2);
-    let all = fences.map(|block| block.split_once('\n').unwrap_or((block, "")));
-    all.filter(|(of, _)| *of == language)
-        .map(|(_, text)| text)
-        .collect()
-}
-
-/// A whole manifest as it is; members of a spec as a parent's, without apps unless they bring some.
-fn manifest(block: &str) -> String {
-    if block.contains("apiVersion:") {
-        return block.to_owned();
-    }
-    let mut spec: Map<String, Value> = serde_saphyr::from_str(block).unwrap();
-    if !spec.contains_key("generators") && !spec.contains_key("apps") {
-        spec.insert("apps".into(), json!([]));
-    }
-    json!({
-        "apiVersion": "appofapps.dev/v1alpha1", "kind": "AppOfApps",
-        "metadata": {"name": "guide", "namespace": "default"}, "spec": spec,
-    })
-    .to_string()
-}
-
-#[test]
-fn every_manifest_of_the_guide_is_valid() {
-    let blocks = blocks("yaml");
-    assert!(blocks.len() > 10, "{} blocks", blocks.len());
-    for block in blocks {
-        let output = run("validate", &format!("{}\n---{WORKSPACE}", manifest(block)));
-        assert!(output.status.success(), "{block}\n{}", said(&output));
     }
 }
 

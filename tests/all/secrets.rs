@@ -4,7 +4,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Setting, running_app};
+use crate::support::{Scene, Setting, running_app, with};
 
 const APP: &str = "DatabricksApp";
 const WORKSPACE: &str = "DatabricksWorkspace";
@@ -139,6 +139,74 @@ spec:
     scene.wait(APP, "sales", "Ready", "True/Running").await;
     nowhere(&scene, CLIENT_SECRET).await;
     nowhere(&scene, ACCESS_TOKEN).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_is_given_is_said_nowhere_even_if_the_service_or_the_app_repeats_it() {
+    let test = "what_an_app_is_given_is_said_nowhere_even_if_the_service_or_the_app_repeats_it";
+    let Some(scene) = Scene::set(test, talkative()).await else {
+        return;
+    };
+    let (value, credential) = ("canary-env-91c2f0", "canary-git-77ab31");
+    let namespace = &scene.namespace;
+    scene
+        .apply(&format!(
+            "
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys, namespace: {namespace}}}
+stringData: {{api: {value}, git: {credential}}}
+"
+        ))
+        .await;
+    let folder = json!({"path": "/Workspace/Shared/sales"});
+    scene
+        .call("POST", "/api/2.0/workspace/mkdirs", &folder)
+        .await;
+    // Refused in the answer to the deployment.
+    let deployments = "POST /api/2.0/apps/echoed/deployments";
+    let always = |fault: Value| with(fault, "times", json!(0));
+    scene.fault(always(echo(deployments, 400, value))).await;
+    let key =
+        json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "api"}}}]);
+    let mut spec = running_app();
+    spec["deployment"]["env"] = key;
+    scene.put(APP, "echoed", spec.clone()).await;
+    scene
+        .wait(APP, "echoed", "Stalled", "True/DeploymentRefused")
+        .await;
+    let message = scene.message(APP, "echoed", "Stalled").await;
+    assert!(message.contains("[redacted]"), "{message}");
+    // Failed later, with the app's own words.
+    let words = format!("KeyError: no account for {value}");
+    let failed = json!({"kind": "deployment_outcome", "app": "printed", "outcome": "FAILED", "message": words});
+    scene.fault(failed).await;
+    scene.put(APP, "printed", spec).await;
+    scene
+        .wait(APP, "printed", "Stalled", "True/DeploymentFailed")
+        .await;
+    let message = scene.message(APP, "printed", "Stalled").await;
+    assert!(message.contains("[redacted]"), "{message}");
+    // The token of a private repository.
+    let credentials = "POST /api/2.0/git-credentials";
+    scene
+        .fault(always(echo(credentials, 400, credential)))
+        .await;
+    let mut spec = running_app();
+    spec["source"] = json!({"git": {"url": "https://github.com/acme/apps", "provider": "GitHub",
+        "ref": {"branch": "main"}, "credentialSecretRef": {"name": "keys", "key": "git"}}});
+    scene.put(APP, "cloned", spec).await;
+    scene
+        .wait(APP, "cloned", "Stalled", "True/CredentialRefused")
+        .await;
+    for secret in [value, credential, &scene.token] {
+        nowhere(&scene, secret).await;
+    }
+    let audited = said(&scene).await;
+    let (_, log) = &audited[0];
+    let records = log.lines().filter(|line| line.contains("remote write"));
+    assert!(records.count() >= 3, "the log has no audit records");
     scene.end().await;
 }
 

@@ -33,12 +33,15 @@ const ATTEMPTS: usize = 5;
 pub struct ClusterOptions {
     /// Whether a missing control plane is built, which takes minutes. Default: yes.
     pub build: Build,
+    /// More flags of the API server.
+    pub api_server: Vec<String>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
             build: Build::IfMissing,
+            api_server: Vec::new(),
         }
     }
 }
@@ -110,6 +113,8 @@ pub struct Cluster {
     apiserver: Mutex<Option<Process>>,
     etcd: Process,
     binaries: Binaries,
+    /// Of the API server.
+    flags: Vec<String>,
     ports: Ports,
     folder: RunFolder,
 }
@@ -123,14 +128,14 @@ impl Cluster {
             .map_err(ClusterError::Interrupted)??;
         let mut attempt = 1;
         loop {
-            match Self::start_once(binaries.clone()).await {
+            match Self::start_once(binaries.clone(), options.api_server.clone()).await {
                 Err(error) if error.lost_port() && attempt < ATTEMPTS => attempt += 1,
                 other => return other,
             }
         }
     }
 
-    async fn start_once(binaries: Binaries) -> Result<Self, ClusterError> {
+    async fn start_once(binaries: Binaries, flags: Vec<String>) -> Result<Self, ClusterError> {
         let temp = std::env::temp_dir();
         let folder = RunFolder::create().map_err(failed("make a run's folder in", &temp))?;
         let ports = Ports::from(ports::free_ports().map_err(ClusterError::Ports)?);
@@ -138,7 +143,7 @@ impl Cluster {
 
         let etcd = parts::etcd(&binaries, &ports, folder.path())?;
         etcd.ready_at(&ports.etcd_health(), START).await?;
-        let apiserver = parts::apiserver(&binaries, &ports, folder.path())?;
+        let apiserver = parts::apiserver(&binaries, &ports, folder.path(), &flags)?;
         apiserver.ready_at(&ports.readyz(), START).await?;
         credentials::write_kubeconfigs(folder.path(), &ports.server(), &admin)?;
         let controllers = match &binaries.controllers {
@@ -150,6 +155,7 @@ impl Cluster {
             apiserver: Mutex::new(Some(apiserver)),
             etcd,
             binaries,
+            flags,
             ports,
             folder,
         };
@@ -256,7 +262,8 @@ impl Cluster {
         if self.lock_apiserver().is_some() {
             return Ok(());
         }
-        let process = parts::apiserver(&self.binaries, &self.ports, self.folder.path())?;
+        let folder = self.folder.path();
+        let process = parts::apiserver(&self.binaries, &self.ports, folder, &self.flags)?;
         process.ready_at(&self.ports.readyz(), START).await?;
         *self.lock_apiserver() = Some(process);
         Ok(())

@@ -4,7 +4,7 @@
 //! ```text
 //!  Environment ─┬─ Cluster ── etcd, kube-apiserver, kube-controller-manager    (found or built by `binaries`)
 //!               ├─ Sim      ── databricks-sim
-//!               └─ Operator ── databricks-app-operator run, with its ServiceAccount's token and nothing more
+//!               └─ Operator ── databricks-app-operator run, as the chart's Pod says, with its ServiceAccount's token
 //! ```
 //!
 //! Every process dies with the one that started it, however that one ends (on Linux also by SIGKILL), and every run
@@ -16,9 +16,13 @@ mod cluster;
 pub mod detached;
 mod environment;
 mod folder;
+mod gitops;
+mod golang;
+mod helm;
 mod install;
 pub mod large;
 mod manifests;
+mod pod;
 mod ports;
 mod process;
 mod programs;
@@ -35,14 +39,20 @@ pub use environment::{
     Connected, Environment, EnvironmentError, EnvironmentOptions, IDENTITY, STRANGER, WORKSPACE,
     random_token,
 };
-pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install};
-pub use manifests::{ManifestError, apply, apply_path};
+pub use gitops::{Gitops, GitopsError};
+pub use helm::{HelmError, helm, kustomize, run_helm, run_kustomize};
+pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install, render};
+pub use manifests::{ManifestError, apply, apply_path, dry_run};
+pub use pod::{Pod, PodError};
 pub use process::{Process, ProcessError};
 pub use programs::{
     Operator, OperatorOptions, Program, ProgramError, Sim, SimOptions, operator_build,
 };
 pub use show::describe;
-pub use testing::{cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out};
+pub use testing::{
+    cluster_or_leave_out, gitops_or_leave_out, own_cluster_or_leave_out, programs_or_leave_out,
+    shared_cluster_or_leave_out,
+};
 
 /// The repository that this crate was built in: manifests, definitions and the control plane's sources lie there.
 pub fn repository() -> PathBuf {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::runtime::wait::{await_condition, conditions};
@@ -85,7 +85,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<DynamicObject>, ManifestError> {
     Ok(documents)
 }
 
-fn parse(origin: &str, yaml: &str) -> Result<Vec<DynamicObject>, ManifestError> {
+pub(crate) fn parse(origin: &str, yaml: &str) -> Result<Vec<DynamicObject>, ManifestError> {
     let unparsable = |reason: String| ManifestError::Parse {
         origin: origin.to_owned(),
         reason,
@@ -111,23 +111,43 @@ fn parse(origin: &str, yaml: &str) -> Result<Vec<DynamicObject>, ManifestError> 
         .collect()
 }
 
+/// Asks the API server to take every document as an apply would, and to store none; a field that it does not know is an
+/// error. Returns the objects as they would be stored.
+pub async fn dry_run(
+    client: &Client,
+    documents: Vec<DynamicObject>,
+) -> Result<Vec<DynamicObject>, ManifestError> {
+    let params = PatchParams {
+        dry_run: true,
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::apply(FIELD_MANAGER).force()
+    };
+    let mut kinds = Kinds::new(client);
+    let mut taken = Vec::new();
+    for document in documents {
+        taken.push(apply_one(client, &mut kinds, document, &params).await?);
+    }
+    Ok(taken)
+}
+
 pub(crate) async fn apply_documents(
     client: &Client,
     documents: Vec<DynamicObject>,
 ) -> Result<Vec<DynamicObject>, ManifestError> {
+    let params = PatchParams::apply(FIELD_MANAGER).force();
     let mut kinds = Kinds::new(client);
     let (definitions, others): (Vec<_>, Vec<_>) = documents
         .into_iter()
         .partition(|object| kind(object).kind == "CustomResourceDefinition");
     let mut stored = Vec::new();
     for definition in definitions {
-        stored.push(apply_one(client, &mut kinds, definition).await?);
+        stored.push(apply_one(client, &mut kinds, definition, &params).await?);
     }
     for definition in &stored {
         established(client, &definition.name_any()).await?;
     }
     for object in others {
-        stored.push(apply_one(client, &mut kinds, object).await?);
+        stored.push(apply_one(client, &mut kinds, object, &params).await?);
     }
     Ok(stored)
 }
@@ -136,6 +156,7 @@ async fn apply_one(
     client: &Client,
     kinds: &mut Kinds<'_>,
     object: DynamicObject,
+    params: &PatchParams,
 ) -> Result<DynamicObject, ManifestError> {
     let TypeMeta { kind, api_version } = kind(&object);
     let (resource, capabilities) = kinds.find(&kind, &api_version).await?;
@@ -147,13 +168,8 @@ async fn apply_one(
         }
         (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
     };
-    api.patch(
-        &name,
-        &PatchParams::apply(FIELD_MANAGER).force(),
-        &Patch::Apply(&object),
-    )
-    .await
-    .map_err(|source| ManifestError::Apply {
+    let applied = api.patch(&name, params, &Patch::Apply(&object)).await;
+    applied.map_err(|source| ManifestError::Apply {
         kind,
         name,
         source: Box::new(source),

@@ -124,6 +124,20 @@ impl Process {
         let _ = child.wait();
     }
 
+    /// SIGSTOP, if it runs.
+    pub fn pause(&self) {
+        if self.exited().is_none() {
+            sys::pause(self.pid);
+        }
+    }
+
+    /// SIGCONT, if it runs.
+    pub fn resume(&self) {
+        if self.exited().is_none() {
+            sys::resume(self.pid);
+        }
+    }
+
     /// SIGTERM; SIGKILL once `grace` has passed. Returns how it ended.
     pub async fn stop(&self, grace: Duration) -> Option<ExitStatus> {
         // The id can't have been given to another process: only `exited`, which is asked first, reaps ours.

@@ -11,6 +11,8 @@ use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::install::InstallError;
+use crate::pod::PodError;
 use crate::ports;
 use crate::process::{Process, ProcessError};
 
@@ -45,6 +47,10 @@ pub enum ProgramError {
     },
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error(transparent)]
+    Pod(#[from] PodError),
+    #[error(transparent)]
+    Install(#[from] Box<InstallError>),
     #[error("cannot ask the fake workspace: {method} {path}")]
     Request {
         method: String,
@@ -110,15 +116,24 @@ pub fn operator_build() -> Result<String, ProgramError> {
     Ok(folder.unwrap_or_default())
 }
 
+/// Variables of a process.
+#[derive(Clone, Debug)]
+enum Variables {
+    /// As in the caller's shell, but for settings of the project's own.
+    Inherited,
+    /// These and no other, as in a container.
+    Only(Vec<(OsString, OsString)>),
+}
+
 /// One program, running or not, at an address that stays. Dropping it kills it.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
     binary: PathBuf,
     arguments: Vec<OsString>,
-    environment: Vec<(OsString, OsString)>,
+    environment: Variables,
     log: PathBuf,
-    ready: &'static str,
+    ready: String,
     port: u16,
     running: Mutex<Option<Process>>,
 }
@@ -128,9 +143,9 @@ impl Program {
     async fn first(
         name: Name,
         arguments: Vec<OsString>,
-        environment: Vec<(OsString, OsString)>,
+        environment: Variables,
         log: PathBuf,
-        ready: &'static str,
+        ready: &str,
     ) -> Result<Self, ProgramError> {
         let mut program = Self {
             binary: locate(name)?,
@@ -138,7 +153,7 @@ impl Program {
             arguments,
             environment,
             log,
-            ready,
+            ready: ready.to_owned(),
             port: 0,
             running: Mutex::new(None),
         };
@@ -166,17 +181,25 @@ impl Program {
             return Ok(());
         }
         let mut command = Command::new(&self.binary);
-        // Settings of the caller's shell must not reach the child.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("DAO_") {
-                command.env_remove(name);
+        match &self.environment {
+            // Settings of the caller's shell must not reach the child.
+            Variables::Inherited => {
+                for (name, _) in std::env::vars_os() {
+                    let text = name.to_string_lossy();
+                    if text.starts_with("DAO_") || text.starts_with("POD_") {
+                        command.env_remove(name);
+                    }
+                }
+            }
+            Variables::Only(variables) => {
+                command.env_clear();
+                command.envs(variables.iter().cloned());
             }
         }
         command
             .args(&self.arguments)
             .arg("--listen")
-            .arg(format!("127.0.0.1:{}", self.port))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+            .arg(format!("127.0.0.1:{}", self.port));
         let process = Process::spawn(self.name, command, &self.log)?;
         process
             .ready_at(&format!("{}{}", self.url(), self.ready), READY)
@@ -195,6 +218,20 @@ impl Program {
     pub fn kill(&self) {
         if let Some(process) = self.lock().take() {
             process.kill();
+        }
+    }
+
+    /// SIGSTOP: it is there and does nothing, as on a machine that hangs.
+    pub fn pause(&self) {
+        if let Some(process) = self.lock().as_ref() {
+            process.pause();
+        }
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn resume(&self) {
+        if let Some(process) = self.lock().as_ref() {
+            process.resume();
         }
     }
 

@@ -55,6 +55,16 @@ pub(crate) fn kill(pid: u32) -> bool {
     signal(pid, libc::SIGKILL)
 }
 
+/// Halts process `pid` until it is resumed. `false`: there is no such process, or it is not ours.
+pub(crate) fn pause(pid: u32) -> bool {
+    signal(pid, libc::SIGSTOP)
+}
+
+/// Lets a paused process go on. `false`: there is no such process, or it is not ours.
+pub(crate) fn resume(pid: u32) -> bool {
+    signal(pid, libc::SIGCONT)
+}
+
 fn signal(pid: u32, signal: libc::c_int) -> bool {
     // 0 and negative ids mean whole process groups; no caller ever wants those.
     let Ok(pid @ 1..) = libc::pid_t::try_from(pid) else {

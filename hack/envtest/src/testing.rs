@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use tokio::sync::OnceCell;
 
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
+use crate::gitops::{Gitops, GitopsError};
+use crate::golang::Build;
 use crate::programs::{self, ProgramError};
 use crate::sys;
 
@@ -17,7 +19,15 @@ static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
 /// A cluster of the test's own; `None` after saying that `test` was left out, when this machine has no control plane
 /// and `DAO_TEST_STRICT` is not 1.
 pub async fn cluster_or_leave_out(test: &str) -> Result<Option<Cluster>, ClusterError> {
-    let cluster = tolerant_start().await?;
+    own_cluster_or_leave_out(test, ClusterOptions::default()).await
+}
+
+/// As [`cluster_or_leave_out`], for a cluster that is not as usual.
+pub async fn own_cluster_or_leave_out(
+    test: &str,
+    options: ClusterOptions,
+) -> Result<Option<Cluster>, ClusterError> {
+    let cluster = tolerant_start(options).await?;
     if cluster.is_none() {
         say_left_out(test);
     }
@@ -32,7 +42,7 @@ pub async fn shared_cluster_or_leave_out(
     let cluster = SHARED
         .get_or_try_init(async || {
             sys::at_exit(end_shared);
-            tolerant_start().await
+            tolerant_start(ClusterOptions::default()).await
         })
         .await?;
     if cluster.is_none() {
@@ -54,17 +64,30 @@ pub fn programs_or_leave_out(test: &str) -> Result<bool, ProgramError> {
     }
 }
 
+/// Argo CD's and Flux's judgement, built by the first that asks; `None` after saying that `test` was left out, when this
+/// machine cannot build it and `DAO_TEST_STRICT` is not 1. Blocks for minutes while it builds.
+pub fn gitops_or_leave_out(test: &str) -> Result<Option<Gitops>, GitopsError> {
+    match Gitops::find(Build::IfMissing) {
+        Ok(gitops) => Ok(Some(gitops)),
+        Err(error) if error.nothing_to_run() && !strict() => {
+            let _ = writeln!(std::io::stderr(), "left out: {test}: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn strict() -> bool {
     std::env::var(STRICT).is_ok_and(|value| value == "1")
 }
 
 /// The search is not repeated once it failed: it may have been a build of minutes.
-async fn tolerant_start() -> Result<Option<Cluster>, ClusterError> {
+async fn tolerant_start(options: ClusterOptions) -> Result<Option<Cluster>, ClusterError> {
     static MISSING: OnceLock<()> = OnceLock::new();
     if MISSING.get().is_some() {
         return Ok(None);
     }
-    match Cluster::start(ClusterOptions::default()).await {
+    match Cluster::start(options).await {
         Ok(cluster) => Ok(Some(cluster)),
         Err(error) if error.nothing_to_start() && !strict() => {
             if MISSING.set(()).is_ok() {

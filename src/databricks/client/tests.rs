@@ -74,6 +74,7 @@ fn settings(uri: &str, source: Arc<Source>) -> ClientSettings {
         timeouts: Timeouts::default(),
         clock: Clock::new(60),
         metrics: Metrics::new(),
+        term: Term::always(),
     }
 }
 

@@ -328,13 +328,14 @@ impl<K: Managed> Reconciler<K> {
         }
     }
 
-    /// What is known of the object; `None` if it is gone.
+    /// What is known of the object; `None` if it is gone, or if our cache shows an older one: then the watch wakes it.
     async fn known(&self, object: &K, uid: &str) -> Result<Option<Known<K>>, Trouble> {
         if let Some(known) = self.lock().get(uid) {
             return Ok(Some(known.clone()));
         }
         // What an earlier process wrote last may not have reached our cache yet.
-        let Some(live) = self.store.live(object).await? else {
+        let live = self.store.live(object).await?;
+        let Some(live) = live.filter(|live| same_wish(live, object)) else {
             return Ok(None);
         };
         Ok(Some(Known {
@@ -393,6 +394,13 @@ pub fn name_of<K: kube::Resource>(object: &K) -> ObjectName {
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )
+}
+
+/// Whether both ask for the same. What an earlier process did by a newer wish must not be undone by an older one.
+fn same_wish<K: kube::Resource>(live: &K, seen: &K) -> bool {
+    live.meta().generation == seen.meta().generation
+        && live.annotations() == seen.annotations()
+        && live.labels() == seen.labels()
 }
 
 fn unseen<M: Default, D: Default>() -> Status<M, D> {

@@ -383,13 +383,13 @@ fn take_back(scene: &Scene<'_>, members: &mut [Member<'_>], out: &mut Rollout) {
                 member.standing,
                 Standing::At(Gate::Failed { late: false, .. })
             );
+        // One that this rollout has not reached runs what an earlier one proved.
+        let under_way = matches!(&member.standing, at @ Standing::At(_) if !at.passed());
         let aborted = !out.complete
             && abort.is_some()
             // A wish that changed meanwhile left what it did not touch under its old stamp.
             && (abort == record.rollout.as_ref()
-                || (abort == Some(&out.digest)
-                    && !member.standing.passed()
-                    && record.rollout.is_some()));
+                || (abort == Some(&out.digest) && under_way && record.rollout.is_some()));
         if !failed && !aborted {
             continue;
         }

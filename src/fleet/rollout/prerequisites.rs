@@ -67,11 +67,7 @@ impl<'a> Prerequisites<'a> {
         }
         for other in &seat.child.depends_on {
             match self.scene.order.places.get(other) {
-                Some(theirs) if theirs.step <= place.step => {
-                    if self.unproven.contains(other.as_str()) {
-                        return Err(Missing::Waits(format!("waits for {other}")));
-                    }
-                }
+                Some(theirs) if theirs.step <= place.step => self.passed(other)?,
                 Some(theirs) => self.at_its_own(other, place, theirs.step, "by dependsOn")?,
                 None if self.scene.generated.kept.contains(other) => {
                     self.at_its_own(other, place, place.step, "by dependsOn")?;
@@ -81,6 +77,13 @@ impl<'a> Prerequisites<'a> {
             }
         }
         Ok(())
+    }
+
+    fn passed(&self, other: &str) -> Result<(), Missing> {
+        match self.unproven.contains(other) {
+            true => Err(Missing::Waits(format!("waits for {other}"))),
+            false => Ok(()),
+        }
     }
 
     /// A child that comes later has to be in order with what it has.

@@ -250,6 +250,24 @@ fn an_aborted_rollout_takes_back_every_child_it_changed_and_releases_no_other() 
 }
 
 #[test]
+fn an_abort_leaves_alone_what_the_rollout_has_not_reached() {
+    let mut model = releasing("Halt", &json!({}));
+    for _ in 0..6 {
+        model.pass();
+        model.all(Fate::Ready);
+        model.pass_time(3600);
+    }
+    assert!(model.pass().rollout.complete);
+    model.spec = rolling(&version(3), "Halt", json!({}));
+    let writes = model.log.len();
+    model.pass();
+    let survey = model.pass();
+    model.requests.abort = Some(survey.rollout.digest.clone());
+    model.pass();
+    assert_eq!(model.log[writes..], ["release a1", "rollback a1"]);
+}
+
+#[test]
 fn a_newer_version_supersedes_an_open_rollout() {
     let mut model = releasing("Halt", &json!({}));
     model.pass();

@@ -47,7 +47,12 @@ pub(super) async fn act(
     let name = app.remote_name();
     let answer = match send(app, step, world).await {
         Ok(answer) => answer,
-        Err(error) => return Err(refused(app, step, world, &error)),
+        Err(error) => {
+            // The service may repeat what it was sent.
+            let secrets = step.secrets().into_iter();
+            let error = secrets.fold(error, |error, secret| error.without(secret.expose_secret()));
+            return Err(refused(app, step, world, &error));
+        }
     };
     if matches!(
         step,

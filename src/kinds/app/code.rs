@@ -92,6 +92,12 @@ impl PartialEq for Values {
 }
 
 impl Code {
+    /// Everything secret that a deployment of it sends.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretString> {
+        let token = self.credential.iter().map(|credential| &credential.token);
+        self.values.0.values().chain(token)
+    }
+
     /// The code of a source whose content nobody follows.
     pub fn at(from: Origin) -> Self {
         Self {

@@ -225,6 +225,23 @@ fn a_lost_answer_to_create_does_not_make_a_stranger_of_our_own_app() {
 }
 
 #[test]
+fn an_app_whose_creation_was_in_flight_is_recorded_before_its_deployment_is_written_ahead() {
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.act(&spec, Wish::Live);
+    // Meanwhile its compute came up.
+    bench.model.app.as_mut().unwrap().compute_state = "ACTIVE".into();
+    bench.model.memory = AppMemory {
+        in_flight: in_flight(InFlightStep::Create, String::new()),
+        ..AppMemory::default()
+    };
+    let next = bench.act(&spec, Wish::Live);
+    assert_eq!(verbs(&next), ["grant"]);
+    assert!(next.wait.is_some() && bench.model.memory.app.is_some());
+    assert_eq!(bench.settle(&spec, Wish::Live).unwrap().1, ["deploy"]);
+}
+
+#[test]
 fn a_lost_answer_to_deploy_does_not_deploy_twice() {
     let spec = full();
     let mut bench = Bench::empty(&spec);

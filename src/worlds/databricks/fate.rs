@@ -31,6 +31,8 @@ pub fn trouble(action: &str, error: &Error, refused: Reason, clock: Clock) -> Tr
         Error::NotFound(_) | Error::Conflict(_) | Error::InvalidRequest(_) => (refused, slow),
         Error::Quota(_) => (Reason::QuotaExceeded, slow),
         Error::NotJson { .. } => (Reason::UnexpectedAnswer, slow),
+        // Nobody reads it: no status can be written either.
+        Error::NotLeading(_) => (Reason::ProgressingWithRetry, Fate::Retry),
         Error::Decode { .. } => (Reason::UnexpectedAnswer, Fate::Retry),
         Error::HostNotAllowed { .. } => (Reason::HostNotAllowed, never),
         Error::Setup(_) => (Reason::InvalidSpec, never),

@@ -27,7 +27,9 @@ use crate::engine::index::{Index, Key};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, SLOW, Wish};
 use crate::engine::reconcile::name_of;
+use crate::engine::watching::Scope;
 use crate::telemetry::{Clock, Metrics};
+use crate::term::Term;
 
 /// The kind of a Workspace in the index.
 pub const WORKSPACE: &str = "DatabricksWorkspace";
@@ -40,6 +42,9 @@ pub struct HubSettings {
     pub timeouts: Timeouts,
     pub clock: Clock,
     pub metrics: Metrics,
+    pub term: Term,
+    /// The namespaces whose Workspaces are known.
+    pub scope: Scope,
 }
 
 /// A connection is rebuilt when its Workspace's uid changes, or what of its spec the connection is made of: a freeze must
@@ -123,11 +128,19 @@ impl Hub {
         let guarded = find(&self.workspaces, &name);
         let Some(workspace) = guarded.as_ref().and_then(|w| w.0.as_ref().ok()) else {
             self.close(&name).await;
-            return Err(Trouble::new(
-                Reason::WorkspaceNotFound,
-                format!(
+            let watched = self.settings.scope.namespaces();
+            let message = match watched.is_none_or(|names| names.contains(&name.namespace)) {
+                true => format!(
                     "spec.workspaceRef: there is no DatabricksWorkspace {name}; create it, or name another one"
                 ),
+                false => format!(
+                    "spec.workspaceRef: the operator does not watch namespace {}; add it to --watch-namespaces, or name a DatabricksWorkspace of a watched one",
+                    name.namespace
+                ),
+            };
+            return Err(Trouble::new(
+                Reason::WorkspaceNotFound,
+                message,
                 Fate::Missing { recheck: SLOW },
             ));
         };
@@ -207,16 +220,23 @@ impl Hub {
         name: &ObjectName,
         namespace: &str,
     ) -> Result<(), Trouble> {
-        let labels = self.namespaces.get(&ObjectRef::new(namespace));
-        let labels = labels.map(|n| n.labels().clone()).unwrap_or_default();
+        let known = self.namespaces.get(&ObjectRef::new(namespace));
+        let labels = known.as_ref().map(|n| n.labels().clone());
+        let labels = labels.unwrap_or_default();
         let admitted = admits(workspace, &name.namespace, namespace, &labels);
         if admitted {
             return Ok(());
         }
+        let unread = match known {
+            Some(_) => "",
+            None => {
+                " (the operator could not read the namespace's labels: its role has to let it get, list and watch namespaces, or get this one)"
+            }
+        };
         Err(Trouble::new(
             Reason::WorkspaceForbidden,
             format!(
-                "spec.workspaceRef: DatabricksWorkspace {name} does not admit namespace {namespace}; its owner can widen spec.allowedNamespaces"
+                "spec.workspaceRef: DatabricksWorkspace {name} does not admit namespace {namespace}; its owner can widen spec.allowedNamespaces{unread}"
             ),
             Fate::Stalled { recheck: None },
         ))
@@ -265,6 +285,10 @@ impl Hub {
                 format!("spec.host {:?} is no URL ({error}); write it like https://adb-123.4.azuredatabricks.net", spec.host),
             )
         })?;
+        // Whoever writes a password into the URL does not want it in conditions and logs, too.
+        let mut shown = host.clone();
+        let _ = (shown.set_username(""), shown.set_password(None));
+        let shown = shown.as_str().trim_end_matches('/').to_owned();
         let interval = |field: &str, text: &str, least: u64, most: u64| {
             let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
             duration::parse(text).filter(|d| bounds.contains(d)).ok_or_else(|| {
@@ -285,7 +309,7 @@ impl Hub {
         let clock = self.settings.clock;
         let failed = |error: &Error| {
             let mut trouble = trouble("spec.host", error, Reason::InvalidSpec, clock);
-            trouble.message = format!("spec.host {:?}: {error}", spec.host);
+            trouble.message = format!("spec.host {shown:?}: {error}");
             trouble
         };
         let bundle = match &spec.tls {
@@ -314,6 +338,7 @@ impl Hub {
             timeouts: self.settings.timeouts,
             clock,
             metrics: self.settings.metrics.clone(),
+            term: self.settings.term.clone(),
         })
         .map_err(|error| failed(&error))?;
         Ok(Connection::start(Parts {

@@ -68,7 +68,9 @@ fn reason(error: &secret::Error) -> SourceReason {
     match error {
         secret::Error::Missing { .. } => SourceReason::Missing,
         secret::Error::KeyMissing { .. } => SourceReason::KeyMissing,
-        secret::Error::Unreachable { .. } => SourceReason::Unreachable,
+        secret::Error::Forbidden { .. } | secret::Error::Unreachable { .. } => {
+            SourceReason::Unreachable
+        }
         secret::Error::NoText { .. } => SourceReason::Invalid,
     }
 }

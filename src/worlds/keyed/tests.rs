@@ -239,22 +239,30 @@ proptest! {
 
 #[test]
 fn the_shipped_roles_grant_that_secret_and_no_other() {
-    for path in [
-        "config/rbac/digest-key.yaml",
-        "charts/databricks-app-operator/templates/rbac.yaml",
-    ] {
+    let read = |path: &str| {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let text = std::fs::read_to_string(file).unwrap();
-        let (_, role) = text.split_once("kind: Role\n").unwrap();
-        let (role, _) = role.split_once("---").unwrap();
-        let rules = role
-            .split_once("rules:\n")
-            .unwrap()
-            .1
-            .replace([' ', '\n'], "");
-        let expected = format!(
-            "-apiGroups:-\"\"resources:-secretsverbs:-create-apiGroups:-\"\"resources:-secretsresourceNames:-{KEY_SECRET}verbs:-get"
-        );
-        assert_eq!(rules, expected, "{path}");
-    }
+        std::fs::read_to_string(file).unwrap()
+    };
+    let of_secrets = |rules: &Value| -> Vec<Value> {
+        let rules = rules.as_array().into_iter().flatten();
+        let about = rules.filter(|rule| rule["resources"].to_string().contains("secrets"));
+        about.cloned().collect()
+    };
+    let expected = [
+        json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": [KEY_SECRET], "verbs": ["get"]}),
+        json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}),
+    ];
+    let chart: Value =
+        serde_saphyr::from_str(&read("charts/databricks-app-operator/files/rules.yaml")).unwrap();
+    assert_eq!(of_secrets(&chart["own"]), expected);
+    let roles: Vec<Value> = serde_saphyr::from_multiple(&read("config/rbac/role.yaml")).unwrap();
+    let (own, others): (Vec<_>, Vec<_>) = roles.iter().partition(|role| role["kind"] == "Role");
+    let granted = |roles: &[&Value]| -> Vec<Value> {
+        roles
+            .iter()
+            .flat_map(|role| of_secrets(&role["rules"]))
+            .collect()
+    };
+    assert_eq!(granted(&own), expected);
+    assert!(granted(&others).is_empty());
 }

@@ -3,6 +3,7 @@
 //! Every scene has a fake workspace, an operator and a namespace of its own; the API server is shared, so scenes run one
 //! after the other. Nothing sleeps: [`Scene::until`] waits for a condition with a deadline, and prints the objects, their
 //! events and the operator's log when it does not come.
+pub mod proxy;
 pub mod scripted;
 
 use std::path::PathBuf;
@@ -10,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envtest::audit::{self, Entry};
-use envtest::{Cluster, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, Sim, SimOptions};
+use envtest::{
+    Cluster, ClusterOptions, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, Sim, SimOptions,
+};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -25,6 +28,11 @@ const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(10);
 
 static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
+
+/// Held by who takes the machine for itself, as every scene does.
+pub async fn turn() -> OwnedMutexGuard<()> {
+    TURN.clone().lock_owned().await
+}
 
 /// How a scene differs from the usual one.
 pub struct Setting {
@@ -44,6 +52,12 @@ pub struct Setting {
     pub operator: Vec<String>,
     /// More lines of the seed.
     pub seed: &'static str,
+    /// An API server of its own, for what would disturb others.
+    pub own_cluster: bool,
+    /// More flags of that one.
+    pub api_server: Vec<String>,
+    /// The operator reaches it by way of [`Scene::proxy`].
+    pub proxied: bool,
 }
 
 impl Default for Setting {
@@ -57,6 +71,26 @@ impl Default for Setting {
             log_filter: "info",
             operator: Vec::new(),
             seed: "",
+            own_cluster: false,
+            api_server: Vec::new(),
+            proxied: false,
+        }
+    }
+}
+
+/// The API server of a scene.
+pub enum Served {
+    Shared(&'static Cluster),
+    Own(Box<Cluster>),
+}
+
+impl std::ops::Deref for Served {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        match self {
+            Self::Shared(cluster) => cluster,
+            Self::Own(cluster) => cluster,
         }
     }
 }
@@ -66,12 +100,14 @@ pub struct Scene {
     // Dropped in this order.
     pub operator: Operator,
     pub sim: Sim,
-    pub cluster: &'static Cluster,
+    pub proxy: Option<proxy::Proxy>,
+    pub cluster: Served,
     objects: Objects,
     pub scale: u32,
     pub token: String,
     pub log: PathBuf,
-    _folder: tempfile::TempDir,
+    options: OperatorOptions,
+    folder: tempfile::TempDir,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -85,12 +121,30 @@ impl Scene {
         if !envtest::programs_or_leave_out(test).unwrap() {
             return None;
         }
-        let turn = TURN.clone().lock_owned().await;
-        let cluster = envtest::shared_cluster_or_leave_out(test).await.unwrap()?;
-        let kubeconfig = envtest::install(cluster).await.unwrap();
+        let turn = turn().await;
+        let cluster = match setting.own_cluster {
+            true => {
+                let options = ClusterOptions {
+                    api_server: setting.api_server,
+                    ..ClusterOptions::default()
+                };
+                let own = envtest::own_cluster_or_leave_out(test, options);
+                let own = own.await.unwrap()?;
+                Served::Own(Box::new(own))
+            }
+            false => Served::Shared(envtest::shared_cluster_or_leave_out(test).await.unwrap()?),
+        };
+        let mut kubeconfig = envtest::install(&cluster).await.unwrap();
         // A client of this test's own runtime: the cluster outlives it.
         let client = cluster.client().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let proxy = match setting.proxied {
+            true => Some(proxy::Proxy::start(&cluster.server(), &cluster.ca()).await),
+            false => None,
+        };
+        if let Some(proxy) = &proxy {
+            kubeconfig = proxy.kubeconfig(&kubeconfig, folder.path());
+        }
         let token = format!("dapi-{}", suffix());
         let seed = folder.path().join("seed.yaml");
         let people = "users: [stranger@example.com, ann@example.com]\nwarehouses: [wh-1]\ngroups: [data-users]\n";
@@ -110,16 +164,18 @@ impl Scene {
         options.time_scale = setting.scale;
         options.log_filter = setting.log_filter.into();
         options.arguments = setting.operator;
-        let operator = Operator::start(options).await.unwrap();
+        let operator = Operator::start(options.clone()).await.unwrap();
         let scene = Self {
             operator,
             sim,
+            proxy,
             cluster,
             objects: Objects { client, namespace },
             scale: setting.scale,
             token: token.clone(),
             log,
-            _folder: folder,
+            options,
+            folder,
             _turn: turn,
         };
         let secret = setting.token.unwrap_or(token);
@@ -165,6 +221,34 @@ spec:
             .await;
         }
         self.operator.stop(GRACE).await;
+    }
+
+    /// Another replica beside the scene's operator, with that Pod's name; it is ready when this returns.
+    pub async fn replica(&self, pod_name: &str) -> Operator {
+        let mut options = self.options.clone();
+        options.pod_name = pod_name.into();
+        options.log = self.folder.path().join(format!("{pod_name}.log"));
+        Operator::start(options).await.unwrap()
+    }
+
+    /// How an operator of another installation in `home` runs; it is who that kubeconfig says.
+    pub fn options_for(&self, home: &str, kubeconfig: PathBuf, flags: &[&str]) -> OperatorOptions {
+        let mut options = self.options.clone();
+        options.kubeconfig = kubeconfig;
+        options.log = self.folder.path().join(format!("{home}.log"));
+        options
+            .arguments
+            .extend(flags.iter().map(|&flag| flag.to_owned()));
+        options
+    }
+
+    /// As [`Scene::replica`], of one that may not be ready.
+    pub async fn unready_replica(&self, pod_name: &str) -> Operator {
+        let mut options = self.options.clone();
+        options.pod_name = pod_name.into();
+        options.log = self.folder.path().join(format!("{pod_name}.log"));
+        options.ready = Some("/livez");
+        Operator::start(options).await.unwrap()
     }
 
     /// Objects of another namespace.
@@ -426,6 +510,12 @@ impl Objects {
         let resource = match kind {
             "ResourceQuota" | "Secret" | "ConfigMap" | "Namespace" => {
                 ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
+            }
+            "Lease" => {
+                ApiResource::from_gvk(&GroupVersionKind::gvk("coordination.k8s.io", "v1", kind))
+            }
+            "ExternalSecret" => {
+                ApiResource::from_gvk(&GroupVersionKind::gvk("external-secrets.io", "v1", kind))
             }
             "AppOfApps" => ApiResource::from_gvk_with_plural(
                 &GroupVersionKind::gvk("appofapps.dev", "v1alpha1", kind),

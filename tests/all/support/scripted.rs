@@ -189,6 +189,8 @@ impl Stage {
             timeouts: Timeouts::default(),
             clock,
             metrics: metrics.clone(),
+            term: databricks_app_operator::term::Term::always(),
+            scope: Default::default(),
         };
         let hub = Arc::new(Hub::new(
             client.clone(),

@@ -76,6 +76,7 @@ pub(super) fn apiserver(
     binaries: &Binaries,
     ports: &Ports,
     folder: &Path,
+    flags: &[String],
 ) -> Result<Process, ClusterError> {
     let policy = folder.join("audit-policy.yaml");
     std::fs::write(&policy, audit::POLICY).map_err(failed("write", &policy))?;
@@ -104,7 +105,8 @@ pub(super) fn apiserver(
         .arg("--audit-log-path")
         .arg(audit_log(folder))
         // In MB. Without it the log starts anew at 100 MB, and counts over it with it.
-        .args(["--audit-log-maxsize", "100000"]);
+        .args(["--audit-log-maxsize", "100000"])
+        .args(flags);
     Ok(Process::spawn(
         "kube-apiserver",
         command,

@@ -28,6 +28,15 @@ enum Command {
     /// Looks in KUBEBUILDER_ASSETS, then for a build made earlier, else builds hack/controlplane with Go, which takes
     /// about 5 minutes once a machine.
     Controlplane,
+    /// Find or build helm, and print where it is.
+    ///
+    /// Looks in DAO_HELM_BIN, then for a Helm 3 in PATH, then for a build made earlier, else builds the version that
+    /// hack/helm pins with Go, which takes about a minute.
+    Helm,
+    /// Find or build the judgement of Argo CD and Flux, and print where it is.
+    ///
+    /// Looks for a build made earlier, else builds hack/gitops with Go, which takes about 2 minutes.
+    Gitops,
     /// Start an environment to try things in, and leave it running.
     #[command(subcommand)]
     Playground(Playground),
@@ -82,6 +91,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Controlplane => controlplane(),
+        Command::Helm => helm(),
+        Command::Gitops => gitops(),
         Command::Demo => asynchronously(demo::run(TIME_SCALE)),
         Command::Bench(options) => asynchronously(bench::run(options)),
         Command::Playground(Playground::Up(place)) => asynchronously(playground::up(&place.folder)),
@@ -103,6 +114,17 @@ pub fn run() -> ExitCode {
 
 fn controlplane() -> Result<(), Failure> {
     println!("{}", Binaries::find(Build::IfMissing)?);
+    Ok(())
+}
+
+fn helm() -> Result<(), Failure> {
+    println!("{}", envtest::helm(Build::IfMissing)?.display());
+    Ok(())
+}
+
+fn gitops() -> Result<(), Failure> {
+    let gitops = envtest::Gitops::find(Build::IfMissing)?;
+    println!("{}", gitops.program().display());
     Ok(())
 }
 

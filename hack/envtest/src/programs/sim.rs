@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Name, Program, ProgramError};
+use super::{Name, Program, ProgramError, Variables};
 use crate::tls;
 
 pub(super) const NAME: Name = Name {
@@ -86,8 +86,14 @@ impl Sim {
     /// Starts it at a free port of 127.0.0.1; returns when it answers.
     pub async fn start(options: SimOptions) -> Result<Self, ProgramError> {
         let arguments = options.arguments();
-        let program =
-            Program::first(NAME, arguments, Vec::new(), options.log, "/sim/requests").await?;
+        let program = Program::first(
+            NAME,
+            arguments,
+            Variables::Inherited,
+            options.log,
+            "/sim/requests",
+        )
+        .await?;
         Ok(Self { program })
     }
 

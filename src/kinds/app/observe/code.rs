@@ -443,7 +443,7 @@ async fn secret(
             secret::Error::NoText { .. } => Fate::Stalled {
                 recheck: Some(CLUSTER),
             },
-            secret::Error::Unreachable { .. } => Fate::Retry,
+            secret::Error::Forbidden { .. } | secret::Error::Unreachable { .. } => Fate::Retry,
         };
         Trouble::new(Reason::ReferenceMissing, format!("{field}: {error}"), fate)
     };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::World;
@@ -22,7 +23,7 @@ use super::spec::{AppMemory, DatabricksApp, RecordedDeployment, Rollback};
 use super::wire::{self, RemoteApp};
 use crate::api::annotation;
 use crate::api::status::Reason;
-use crate::databricks::{Error, Route};
+use crate::databricks::{Error, Route, redact};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::{Fate, Plan, Refusal, Seen, Wish};
 use crate::telemetry::Clock;
@@ -134,12 +135,35 @@ pub(super) async fn observe(
             whole(world, name, &mut seen).await?;
         }
     }
+    hush(&mut seen);
     let draft = plan(app, &inputs(&seen, memory, time, wish));
     settle(app, world, &seen, &draft);
     if let Some(wait) = draft.wait {
         world.board.want(name, wait.poll);
     }
     Ok(seen)
+}
+
+/// Takes what is secret out of the service's words: an app that crashes, or a deployment that fails, may print what it was
+/// given.
+fn hush(seen: &mut Observed) {
+    let Seen::Looked(Some(code)) = &seen.code else {
+        return;
+    };
+    let mut texts = Vec::new();
+    if let Seen::Looked(Some(app)) = &mut seen.app {
+        texts.extend([&mut app.compute_message, &mut app.app_message]);
+        let deployments = app.active.iter_mut().chain(&mut app.pending);
+        texts.extend(deployments.map(|deployment| &mut deployment.message));
+    }
+    if let Seen::Looked(deployment) = &mut seen.deployment {
+        texts.push(&mut deployment.message);
+    }
+    for text in texts {
+        for secret in code.secrets() {
+            redact(text, secret.expose_secret());
+        }
+    }
 }
 
 /// Reads the app by a GET in place of what a list shows.

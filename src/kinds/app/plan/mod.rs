@@ -29,6 +29,8 @@ pub use code::{digest_of, requested_redeploy};
 pub use lanes::restart_due;
 pub use step::{Step, update_digest};
 
+/// Service time until what this pass records is planned on.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Between two looks at a transition, if no list shows it before.
 const POLL: Duration = Duration::from_secs(30);
 /// A stop takes some 12 s, a change of settings about as long.
@@ -302,6 +304,7 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
         let next = lanes::run_state(app, inputs, remote)
             .or_else(|| code::code(app, inputs, remote))
             .unwrap_or_default();
+        let next = recorded_first(inputs, next);
         // A setting that the service refuses keeps no app from being stopped, and no code from being deployed.
         let mut plan = within_deadline(app, inputs, next);
         plan.refusals.splice(0..0, settings.refusals);
@@ -321,6 +324,18 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
         plan.refusals.extend(crash.refusals);
     }
     plan
+}
+
+/// Only one call is in flight: an app that was created by one whose answer got lost is recorded as ours before the next
+/// is written ahead, or nothing would tell any more that it is.
+fn recorded_first(inputs: &Inputs<'_>, next: Plan<Step>) -> Plan<Step> {
+    let in_flight = inputs.memory.in_flight.as_ref();
+    let creating = in_flight.is_some_and(|f| f.step == InFlightStep::Create);
+    if creating && next.steps.iter().any(Step::is_written_ahead) {
+        let message = "recording the app that was created";
+        return Plan::wait(Reason::Observing, message, MOMENT);
+    }
+    next
 }
 
 fn creation(app: &DatabricksApp, inputs: &Inputs<'_>) -> Plan<Step> {

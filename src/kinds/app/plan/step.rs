@@ -86,6 +86,34 @@ impl Step {
             Self::Start | Self::Delete => String::new(),
         }
     }
+
+    /// Whether it is recorded before it is made.
+    pub fn is_written_ahead(&self) -> bool {
+        matches!(
+            self,
+            Self::Create { .. } | Self::Deploy { .. } | Self::Stop { restart: true }
+        )
+    }
+}
+
+impl Step {
+    /// Everything secret that the step sends.
+    pub fn secrets(&self) -> Vec<&SecretString> {
+        match self {
+            Self::Deploy { values, .. } => values.0.values().collect(),
+            Self::Credential { token, .. } => vec![token],
+            Self::Create { .. }
+            | Self::Grant { .. }
+            | Self::Restore { .. }
+            | Self::Update { .. }
+            | Self::Start
+            | Self::Stop { .. }
+            | Self::MakeFolder { .. }
+            | Self::Upload { .. }
+            | Self::Sweep { .. }
+            | Self::Delete => Vec::new(),
+        }
+    }
 }
 
 /// By content, as far as a step shows it: two deployments of one digest are the same.

@@ -62,7 +62,7 @@ pub fn remember(app: &DatabricksApp, outcome: &Pass<'_>) -> AppMemory {
     }
     // A call that was written ahead and refused leaves nothing in flight, or an app that somebody else makes later with our
     // identity would pass for ours; one whose answer got lost stays in flight until it is seen.
-    let mut ahead = outcome.plan.steps.iter().filter(|s| is_written_ahead(s));
+    let mut ahead = outcome.plan.steps.iter().filter(|s| s.is_written_ahead());
     let undone = ahead.any(|step| !outcome.done.iter().any(|(done, _)| done == step));
     if undone && outcome.trouble.is_some_and(|t| !t.ambiguous) && !outcome.held {
         memory.in_flight = None;
@@ -81,14 +81,6 @@ fn forget_credential(memory: &mut AppMemory) {
         source.credential_id = None;
         source.credential.clear();
     }
-}
-
-/// Steps that are recorded before they are made.
-pub fn is_written_ahead(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::Create { .. } | Step::Deploy { .. } | Step::Stop { restart: true }
-    )
 }
 
 fn saw(app: &DatabricksApp, outcome: &Pass<'_>, remote: &RemoteApp, memory: &mut AppMemory) {

@@ -50,6 +50,7 @@ async fn workspace() -> (Simulator, Client) {
         timeouts: Timeouts::default(),
         clock: Clock::new(1),
         metrics: Metrics::new(),
+        term: crate::term::Term::always(),
     });
     (sim, client.unwrap())
 }

@@ -16,7 +16,7 @@ const STATUS: usize = 32 << 10;
 /// Most status patches of the parent when one child changes: it is written, it is on its way, it is Ready.
 const SETTLES: u64 = 3;
 /// Most resident memory of the operator.
-const RESIDENT: u64 = 512 << 20;
+const RESIDENT: u64 = 640 << 20;
 
 /// Requests of the operator that ask the API server for a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

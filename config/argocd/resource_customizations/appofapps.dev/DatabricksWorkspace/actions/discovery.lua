@@ -1,0 +1,3 @@
+return {
+  ["refresh"] = {["disabled"] = false, ["displayName"] = "Refresh", ["iconClass"] = "fa fa-fw fa-sync"}
+}

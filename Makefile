@@ -60,7 +60,7 @@ check: ## Format, lints, docs, generated files, licences, workflows, bill of mat
 	$(MAKE) sbom
 	$(MAKE) dockerfile
 
-generate: ## Write the generated files: crds/ and roles with their copies in config/ and charts/, docs/{rbac,reference}.md
+generate: ## Write the generated files: crds/ and roles with their copies in config/ and charts/, docs/{rbac,reference,metrics}.md
 	$(CARGO) run --quiet --locked -- crds --output-dir crds
 	cp crds/*.yaml config/crd/bases/
 	cp crds/*.yaml charts/databricks-app-operator/files/crds/
@@ -69,5 +69,6 @@ generate: ## Write the generated files: crds/ and roles with their copies in con
 	$(CARGO) run --quiet --locked -- role --format rules > charts/databricks-app-operator/files/rules.yaml
 	$(CARGO) run --quiet --locked -- role --format table > docs/rbac.md
 	$(CARGO) run --quiet --locked -- reference > docs/reference.md
+	$(CARGO) run --quiet --locked -- metrics > docs/metrics.md
 
 .PHONY: help build demo bench playground playground-down controlplane helm gitops test dockerfile sbom reproducible check generate

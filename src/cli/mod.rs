@@ -11,6 +11,8 @@ mod diff;
 mod export;
 mod hosts;
 mod input;
+mod metrics;
+mod observing;
 mod output;
 mod readable;
 mod reference;
@@ -55,7 +57,7 @@ enum Command {
     #[command(after_long_help = "\
 Example:
   KUBECONFIG=~/.kube/config databricks-app-operator run --listen 127.0.0.1:8080")]
-    Run(run::Options),
+    Run(Box<run::Options>),
     /// Say what the API server and the operator would refuse, without asking either.
     ///
     /// Judges schema, CEL rules and unknown fields of every kind, the children that an AppOfApps would generate, and their
@@ -141,6 +143,11 @@ Examples:
 Example:
   databricks-app-operator reference > reference.md")]
     Reference,
+    /// Print the documentation of every metric, as Markdown.
+    #[command(after_long_help = "\
+Example:
+  databricks-app-operator metrics > metrics.md")]
+    Metrics,
     /// Print a script that completes this command line in a shell.
     #[command(after_long_help = "\
 Example:
@@ -178,13 +185,14 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
-        Command::Run(options) => run::run(options)?,
+        Command::Run(options) => run::run(*options)?,
         Command::Validate(options) => return Ok(validate::run(options)?),
         Command::Export(options) => return Ok(export::run(options)?),
         Command::Diff(options) => return Ok(diff::run(options)?),
         Command::Render(options) => return Ok(render::run(&options)?),
         Command::Crds { output_dir } => crds::run(output_dir.as_deref())?,
         Command::Reference => reference::run(),
+        Command::Metrics => metrics::run(),
         Command::Role { format } => role::run(format)?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::cluster;
 use super::hosts::{ArtifactHosts, Hosts};
+use super::observing::{self, Observing};
 use super::served;
 use crate::admission::{self, Admission};
 use crate::api::duration;
@@ -22,7 +23,6 @@ use crate::engine::index::Index;
 use crate::engine::watching::Scope;
 use crate::kinds::{self, Running};
 use crate::serve::{self, Readiness};
-use crate::telemetry::logs::{self, LogFormat};
 use crate::telemetry::{Clock, Metrics};
 use crate::term::{Grant, Term};
 use crate::worlds::databricks::{HubSettings, namespaces};
@@ -42,7 +42,7 @@ pub struct Options {
     hosts: Hosts,
     #[command(flatten)]
     artifacts: ArtifactHosts,
-    /// Address of /metrics, /readyz and /livez.
+    /// Address of /readyz and /livez, and of /metrics unless --metrics-listen says otherwise.
     #[arg(
         long,
         env = "DAO_LISTEN",
@@ -88,17 +88,8 @@ pub struct Options {
     /// Name of this installation, in the User-Agent of its requests and in its events. Default: the Pod's name, or the host's.
     #[arg(long, env = "DAO_INSTANCE", value_name = "NAME")]
     instance: Option<String>,
-    /// How log lines are written: text on a terminal, JSON elsewhere, unless said otherwise.
-    #[arg(long, env = "DAO_LOG_FORMAT", value_enum, default_value_t)]
-    log_format: LogFormat,
-    /// Which log lines are written, e.g. `info` or `info,databricks_app_operator=debug`.
-    #[arg(
-        long,
-        env = "DAO_LOG_FILTER",
-        default_value = "info",
-        value_name = "FILTER"
-    )]
-    log_filter: String,
+    #[command(flatten)]
+    observing: Observing,
     /// Lets the operator's intervals and polls run so many times as fast, against a fake workspace that does the same.
     #[arg(long, env = "DAO_SERVICE_TIME_SCALE", default_value_t = 1, hide = true)]
     service_time_scale: u32,
@@ -108,7 +99,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Logs(#[from] logs::Error),
+    Observing(#[from] observing::Error),
     #[error(transparent)]
     Admission(#[from] admission::Error),
     #[error(transparent)]
@@ -136,15 +127,15 @@ pub enum Error {
 /// Runs until SIGTERM or SIGINT; then no pass starts and those under way finish.
 #[tokio::main]
 pub async fn run(options: Options) -> Result<(), Error> {
-    logs::init(options.log_format, &options.log_filter)?;
+    let instance = options.instance.or_else(|| options.pod_name.clone());
+    let instance = instance.or_else(|| std::env::var("HOSTNAME").ok());
+    let instance = instance.unwrap_or_else(|| "local".into());
+    let traces = options.observing.start(&instance)?;
     let clock = Clock::new(options.service_time_scale);
     let host_policy = options.hosts.policy();
     if clock.scale() != 1 && !host_policy.only_loopback() {
         return Err(Error::Scale(options.service_time_scale));
     }
-    let instance = options.instance.or_else(|| options.pod_name.clone());
-    let instance = instance.or_else(|| std::env::var("HOSTNAME").ok());
-    let instance = instance.unwrap_or_else(|| "local".into());
     let config = cluster::config().await?;
     let watching = cluster::client(&config, None)?;
     let namespace = options.namespace.as_ref();
@@ -189,8 +180,11 @@ pub async fn run(options: Options) -> Result<(), Error> {
         resigned.clone(),
     );
     let mut lead = tokio::spawn(lead);
+    // A standby asks, too, who may read its metrics: no term is held for that.
+    let reviews = cluster::client(&config, Some(cluster::READ_TIMEOUT))?;
     let server = serve::bind(
         options.listen,
+        options.observing.metrics_at(&reviews),
         metrics.clone(),
         ready.clone(),
         shutdown.clone(),
@@ -266,7 +260,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
     claims.abort();
     watch_namespaces.abort();
     watch_config_maps.abort();
+    // Its answers under way are sent; it has nothing else to say.
     let _ = server.await;
+    if let Some(traces) = traces {
+        let ended = tokio::task::spawn_blocking(|| traces.end());
+        let _ = ended.await;
+    }
     if by_signal { Ok(()) } else { Err(Error::Ended) }
 }
 

@@ -11,6 +11,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderVal
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tracing::{Instrument, Span};
 use url::Url;
 
 use super::breaker::Breaker;
@@ -22,8 +23,8 @@ use super::host::HostPolicy;
 use super::limit::Limiter;
 use super::retry;
 use super::token::{Bearer, Tokens, Wire};
-use crate::telemetry::metrics::StatusClass;
-use crate::telemetry::{Clock, Metrics};
+use crate::telemetry::metrics::{Code, WaitFor};
+use crate::telemetry::{Clock, Metrics, traces};
 use crate::term::Term;
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-databricks-workspace-id");
@@ -404,22 +405,27 @@ impl Inner {
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .body(body.clone()),
         };
+        let asked = Instant::now();
         self.limiter.ready(call.route.priority).await;
+        let priority = match call.route.priority {
+            Priority::List => WaitFor::List,
+            Priority::Normal => WaitFor::Normal,
+        };
+        self.metrics.limited(priority, asked.elapsed());
         if call.method != Method::GET {
             self.term.check()?;
         }
         let sent = Instant::now();
-        let result = exchange(request, &self.host, self.timeouts.total).await;
+        let method = method_label(&call.method);
+        let span = traces::call(method, call.route.class, &host_of(&self.host));
+        let exchange = exchange(request, &self.host, self.timeouts.total);
+        let result = exchange.instrument(span.clone()).await;
         let answered = Instant::now();
-        let status = match &result {
-            Ok((head, _)) => StatusClass::of(head.status),
-            Err(Error::Timeout { .. }) => StatusClass::Timeout,
-            Err(_) => StatusClass::Unreachable,
-        };
+        let code = answered_with(&result, &span);
         self.metrics.request(
-            method_label(&call.method),
+            method,
             call.route.class,
-            status,
+            code,
             answered.saturating_duration_since(sent),
         );
         let (head, bytes) = result?;
@@ -455,6 +461,20 @@ impl UserAgent {
         );
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("databricks-app-operator"))
     }
+}
+
+/// How an exchange ended: noted on its span, and as metrics count it.
+pub(super) fn answered_with<T>(result: &Result<(Head, T), Error>, span: &Span) -> Code {
+    let (code, answer) = match result {
+        Ok((head, _)) => {
+            let answer = (head.status, head.request_id.as_deref());
+            (Code::of(head.status), Ok(answer))
+        }
+        Err(Error::Timeout { .. }) => (Code::TIMEOUT, Err("timeout")),
+        Err(_) => (Code::UNREACHABLE, Err("unreachable")),
+    };
+    traces::answered(span, answer);
+    code
 }
 
 fn method_label(method: &Method) -> &'static str {

@@ -8,6 +8,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tracing::Instrument;
 use url::Url;
 
 use super::classify::{classify, clean};
@@ -15,8 +16,8 @@ use super::credentials::{CredentialSource, Credentials, Fingerprint, SourceError
 use super::error::Error;
 use super::host::HostPolicy;
 use super::retry;
-use crate::telemetry::metrics::{StatusClass, TokenResult};
-use crate::telemetry::{Clock, Metrics};
+use crate::telemetry::metrics::TokenResult;
+use crate::telemetry::{Clock, Metrics, traces};
 
 /// Renewal in the background begins with so much life left, or half the token's life if that is less.
 const AHEAD: Duration = Duration::from_secs(20 * 60);
@@ -444,14 +445,12 @@ impl Wire {
         request: reqwest::RequestBuilder,
     ) -> Result<(super::classify::Head, Vec<u8>), Error> {
         let sent = Instant::now();
-        let result =
-            super::exchange::exchange(request.timeout(self.total), &self.host, self.total).await;
-        let status = match &result {
-            Ok((head, _)) => StatusClass::of(head.status),
-            Err(Error::Timeout { .. }) => StatusClass::Timeout,
-            Err(_) => StatusClass::Unreachable,
-        };
-        self.metrics.request(method, route, status, sent.elapsed());
+        let span = traces::call(method, route, &super::exchange::host_of(&self.host));
+        let exchange =
+            super::exchange::exchange(request.timeout(self.total), &self.host, self.total);
+        let result = exchange.instrument(span.clone()).await;
+        let code = super::client::answered_with(&result, &span);
+        self.metrics.request(method, route, code, sent.elapsed());
         result
     }
 }

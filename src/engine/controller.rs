@@ -134,6 +134,7 @@ pub async fn run<K: Managed>(cache: Cache<K>, reconciler: Reconciler<K>, setting
         term,
         shutdown,
     } = settings;
+    metrics.known(K::KIND);
     let queue = index.queue(K::KIND);
     let config = watcher::Config::default().page_size(PAGE);
     let store = (cache.objects.clone(), cache.writer);
@@ -228,6 +229,7 @@ async fn pass<K: Managed>(
     drop(woken);
     let turn = async {
         context.term.held().await;
+        let _queued = context.metrics.queued(K::KIND);
         context.turns.acquire().await
     };
     let _turn = tokio::select! {
@@ -247,6 +249,7 @@ async fn pass<K: Managed>(
             return Ok(Action::await_change());
         }
     };
+    let _running = context.metrics.running(K::KIND);
     // On the heap, so that those who wait are small: in a standby that is every object.
     let pass = Box::pin(AssertUnwindSafe(context.reconciler.pass(object)).catch_unwind());
     Ok(match pass.await {
@@ -254,6 +257,7 @@ async fn pass<K: Managed>(
         Ok(None) => Action::await_change(),
         Err(_) => {
             error!(kind = K::KIND, object = %name, "a pass panicked");
+            context.metrics.panicked(K::KIND);
             Action::requeue(AFTER_PANIC)
         }
     })

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::plan::Fate;
 use crate::api::status::{ConditionType, Fact, Reason, find, is_true, merge};
+use crate::telemetry::metrics::ObjectState;
 
 /// What a pass says of the object as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +164,26 @@ pub fn conditions(
     merge(before, &facts, &dropped, generation, at)
 }
 
+/// How an object of these conditions is, as metrics count it.
+pub fn state(conditions: &[Condition]) -> ObjectState {
+    let reason = |kind| find(conditions, kind).map(|c| c.reason.as_str());
+    if is_true(conditions, ConditionType::Stalled) {
+        ObjectState::Stalled
+    } else if is_true(conditions, ConditionType::Suspended) {
+        ObjectState::Suspended
+    } else if is_true(conditions, ConditionType::Reconciling) {
+        match reason(ConditionType::Reconciling) {
+            Some(reason) if reason == Reason::ProgressingWithRetry.name() => ObjectState::Retrying,
+            Some(reason) if reason == Reason::WorkspaceUnavailable.name() => ObjectState::Unknown,
+            _ => ObjectState::Progressing,
+        }
+    } else if is_true(conditions, ConditionType::Ready) {
+        ObjectState::Ready
+    } else {
+        ObjectState::Progressing
+    }
+}
+
 fn fact(kind: ConditionType, status: Option<bool>, reason: Reason, message: &str) -> Fact {
     Fact::new(kind, status, reason, message)
 }
@@ -243,6 +264,31 @@ mod tests {
         let held = conditions(&before, &Verdict::Keep, Some(&hold), &[], 2, at());
         assert!(is(&held, ConditionType::Ready, "True"));
         assert!(is(&held, ConditionType::Suspended, "True"));
+    }
+
+    #[test]
+    fn an_object_counts_by_what_its_conditions_say() {
+        let said = |verdict: &Verdict| state(&conditions(&[], verdict, None, &[], 1, at()));
+        let (reason, message) = (Reason::Updating, String::new);
+        let ready = Verdict::Ready {
+            reason: Reason::Running,
+            message: message(),
+        };
+        assert_eq!(said(&ready), ObjectState::Ready);
+        let retrying = Verdict::Retrying {
+            reason,
+            message: message(),
+        };
+        assert_eq!(said(&retrying), ObjectState::Retrying);
+        let unknown = Verdict::Unknown {
+            reason: Reason::WorkspaceUnavailable,
+            message: message(),
+        };
+        assert_eq!(said(&unknown), ObjectState::Unknown);
+        assert_eq!(said(&Verdict::Keep), ObjectState::Progressing);
+        let hold = Hold::new(Reason::Paused, "");
+        let held = conditions(&[], &ready, Some(&hold), &[], 1, at());
+        assert_eq!(state(&held), ObjectState::Suspended);
     }
 
     #[test]

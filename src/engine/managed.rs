@@ -17,7 +17,7 @@ use super::index::Ref;
 use super::plan::{Fate, Plan, Wish};
 use crate::api::management::Mode;
 use crate::api::status::{Fact, Reason, Status};
-use crate::telemetry::metrics::Total;
+use crate::telemetry::metrics::{DeploymentResult, Total};
 
 /// A failure as the loop treats it, whatever its type was.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +123,8 @@ pub struct Report<K: Managed> {
     pub overridden: Option<Hold>,
     /// Classes of the fields that somebody else changed and this pass put right.
     pub repaired: Vec<&'static str>,
+    /// What came of deployments that ended since the last pass.
+    pub deployed: Vec<DeploymentResult>,
 }
 
 /// One kind. `observe` only reads, `act` makes one write, everything else is pure.
@@ -180,7 +182,7 @@ pub trait Managed:
         false
     }
     /// What the object adds to the totals over all objects of its kind.
-    fn totals(_: &Status<Self::Memory, Self::Details>) -> Vec<(Total, i64)> {
+    fn totals(&self, _: &Status<Self::Memory, Self::Details>) -> Vec<(Total, i64)> {
         Vec::new()
     }
     /// True if the object may go without a look: nothing outside can be its own, or all of it is to be left as it is.

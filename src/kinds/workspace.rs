@@ -215,6 +215,7 @@ impl Managed for DatabricksWorkspace {
             notes: Vec::new(),
             overridden: databricks::freeze(self, &name_of(self), outcome.at),
             repaired: Vec::new(),
+            deployed: Vec::new(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1 connections within limits: whoever reaches the port can neither hold it up nor eat the memory.
+//! HTTP/1 connections within limits, plain or over TLS: whoever reaches the port can neither hold it up nor eat the memory.
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
@@ -24,7 +26,7 @@ use tracing::debug;
 pub struct Limits {
     /// Connections at a time; more wait to be accepted.
     pub connections: usize,
-    /// Until a request's head has arrived, also on a connection that was used before.
+    /// For a TLS handshake, and until a request's head has arrived.
     pub head: Duration,
     /// Of a request's head, in bytes.
     pub head_bytes: usize,
@@ -32,6 +34,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Of a request's body, in bytes.
     pub body_bytes: usize,
+    /// Of the connection, which serves one request: for who reads the answer slowly.
+    pub life: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +46,7 @@ impl Default for Limits {
             head_bytes: 16 << 10,
             answer: Duration::from_secs(10),
             body_bytes: 64 << 10,
+            life: Duration::from_secs(40),
         }
     }
 }
@@ -49,8 +54,16 @@ impl Default for Limits {
 /// After an accept that failed, mostly for want of file descriptors.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// With which certificate TLS is spoken; it may change at any time.
+pub type Tls = watch::Receiver<Arc<ServerConfig>>;
+
 /// Serves `router` until `shutdown`; answers under way are finished.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let limits = Limits::default();
     let free = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -65,8 +78,12 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         match accepted {
             Ok((stream, _)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
+                let tls = tls.as_ref().map(|tls| tls.borrow().clone());
                 tokio::spawn(async move {
-                    connection(stream, router, limits, shutdown).await;
+                    match tls {
+                        Some(tls) => over_tls(stream, tls, router, limits, shutdown).await,
+                        None => connection(stream, router, limits, shutdown).await,
+                    }
                     drop(permit);
                 });
             }
@@ -75,6 +92,21 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                 tokio::time::sleep(AGAIN).await;
             }
         }
+    }
+}
+
+async fn over_tls(
+    stream: TcpStream,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let handshake = TlsAcceptor::from(tls).accept(stream);
+    match tokio::time::timeout(limits.head, handshake).await {
+        Ok(Ok(stream)) => connection(stream, router, limits, shutdown).await,
+        Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+        Err(_) => debug!("a TLS handshake took too long"),
     }
 }
 
@@ -88,18 +120,23 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
+        .keep_alive(false)
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => served,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    if let Err(error) = served {
-        debug!(%error, "serving a connection");
+    match tokio::time::timeout(limits.life, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "serving a connection"),
+        Err(_) => debug!("a connection took too long"),
     }
 }
 
@@ -176,6 +213,24 @@ mod tests {
     async fn an_answer_that_takes_too_long_is_given_up() {
         let answered = said("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(answered.starts_with("HTTP/1.1 503"), "{answered}");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_the_answer_is_cut_off() {
+        // Of the answer no more fits into the pipe than this.
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        let router = Router::new().route("/large", get(async || "a".repeat(1 << 20)));
+        let limits = Limits {
+            life: Duration::from_millis(500),
+            ..limits()
+        };
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(connection(server, router, limits, stop));
+        let request = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), served).await;
+        ended.expect("the connection is to be closed").unwrap();
+        drop(client);
     }
 
     #[tokio::test]

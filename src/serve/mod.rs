@@ -1,30 +1,40 @@
-//! Floor 5: the operator's own HTTP server: `/metrics`, `/readyz`, `/livez`.
+//! Floor 5: the operator's own servers: `/readyz` and `/livez` for the kubelet, `/metrics` for Prometheus.
+mod access;
 mod connections;
+mod metrics;
+mod tls;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use access::Access;
+
 use crate::telemetry::Metrics;
 
-/// Why the server does not run.
+/// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("listening on {address}: {source}; choose another --listen address")]
+    #[error("listening on {address}: {source}; choose another {flag} address")]
     Listen {
         address: SocketAddr,
+        flag: &'static str,
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Certificate(#[from] tls::Error),
 }
 
 /// What the operator waits for before it is ready; once there is nothing left it stays ready, whatever goes away later.
@@ -55,6 +65,11 @@ impl Readiness {
         let _ = awaited.wait_for(BTreeMap::is_empty).await;
     }
 
+    /// Whether there is nothing to wait for.
+    fn is_ready(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// What there is to wait for, one after the other.
     fn lacks(&self) -> String {
         let awaited = self.0.borrow();
@@ -62,40 +77,72 @@ impl Readiness {
     }
 }
 
-#[derive(Clone)]
-struct Shared {
-    metrics: Metrics,
-    ready: Readiness,
+/// Where `/metrics` is served.
+pub enum MetricsAt<'a> {
+    /// Beside the probes, to everybody.
+    Probes,
+    /// Over TLS at an address of its own.
+    Tls {
+        address: SocketAddr,
+        /// Folder with tls.crt and tls.key; without, a certificate is made that nobody has signed.
+        certificate: Option<&'a Path>,
+        /// Who may read; without, everybody.
+        access: Option<Arc<Access>>,
+    },
 }
 
-/// Binds `address`; serving starts with the returned future and ends with `shutdown`.
+/// Binds `address` for the probes, and what `metrics_at` asks for; serving starts with the returned future and ends with
+/// `shutdown`.
 pub async fn bind(
     address: SocketAddr,
+    metrics_at: MetricsAt<'_>,
     metrics: Metrics,
     ready: Readiness,
     shutdown: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Listen { address, source })?;
-    let router = Router::new()
-        .route("/metrics", get(metrics_text))
+    let mut probes = Router::new()
         .route("/readyz", get(readiness))
         .route("/livez", get(async || "ok\n"))
-        .with_state(Shared { metrics, ready });
-    Ok(connections::serve(listener, router, shutdown))
-}
-
-async fn metrics_text(State(shared): State<Shared>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match shared.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        .with_state(ready.clone());
+    let mut scraped = None;
+    match metrics_at {
+        MetricsAt::Probes => probes = probes.merge(metrics::router(metrics, ready, None)),
+        MetricsAt::Tls {
+            address,
+            certificate,
+            access,
+        } => {
+            let listener = listener(address, "--metrics-listen").await?;
+            let tls = tls::certificate(certificate, shutdown.clone()).await?;
+            let router = metrics::router(metrics, ready, access);
+            let shutdown = shutdown.clone();
+            scraped = Some(connections::serve(listener, Some(tls), router, shutdown));
+        }
     }
+    let listener = listener(address, "--listen").await?;
+    let probed = connections::serve(listener, None, probes, shutdown);
+    Ok(async move {
+        match scraped {
+            Some(scraped) => {
+                tokio::join!(probed, scraped);
+            }
+            None => probed.await,
+        }
+    })
 }
 
-async fn readiness(State(shared): State<Shared>) -> Response {
-    let lacks = shared.ready.lacks();
+async fn listener(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen {
+            address,
+            flag,
+            source,
+        })
+}
+
+async fn readiness(State(ready): State<Readiness>) -> Response {
+    let lacks = ready.lacks();
     match lacks.is_empty() {
         true => "ok\n".into_response(),
         false => (StatusCode::SERVICE_UNAVAILABLE, lacks).into_response(),

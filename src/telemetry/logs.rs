@@ -1,11 +1,17 @@
 //! Logs: human on a terminal, JSON elsewhere.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
+use tracing::{info, warn};
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::audit;
+use super::traces::{self, Traces};
+use super::watched::Watched;
 
 /// How log lines are written; they always go to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -31,14 +37,55 @@ pub enum Error {
     },
     #[error("installing the log subscriber: {0}")]
     Install(#[from] tracing_subscriber::util::TryInitError),
+    #[error("changing the log filter: {0}")]
+    Change(#[from] reload::Error),
+}
+
+/// Which log lines are written; it can be changed while the process runs.
+pub struct Filter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    /// What holds unless something else is asked for.
+    usual: String,
+}
+
+impl Filter {
+    /// Takes another filter from now on; a bad one changes nothing.
+    pub fn set(&self, filter: &str) -> Result<(), Error> {
+        Ok(self.handle.reload(parse(filter)?)?)
+    }
+
+    /// Follows a file that holds a filter, such as a mounted ConfigMap's; while it is missing or empty the usual one holds.
+    pub async fn follow(self, file: PathBuf) {
+        let mut watched = Watched::new(vec![file.clone()]);
+        let mut contents = watched.look().await.unwrap_or_default();
+        loop {
+            let text = contents.pop().and_then(Result::ok).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).trim().to_owned();
+            let filter = match text.as_str() {
+                "" => &self.usual,
+                text => text,
+            };
+            match self.set(filter) {
+                Ok(()) => info!(filter, file = %file.display(), "log filter"),
+                Err(error) => {
+                    warn!(file = %file.display(), "{error}; the log filter stays as it was");
+                }
+            }
+            contents = watched.changed().await;
+        }
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(filter).map_err(|source| Error::Filter {
+        filter: filter.to_owned(),
+        source,
+    })
 }
 
 /// Installs the process-wide subscriber. Audit records pass whatever `filter` says; it uses the `tracing` directive syntax.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
-    let directives = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
-        filter: filter.to_owned(),
-        source,
-    })?;
+pub fn init(format: LogFormat, filter: &str, traces: Option<&Traces>) -> Result<Filter, Error> {
+    let (directives, handle) = reload::Layer::new(parse(filter)?);
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
@@ -53,34 +100,33 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
         .with_span_list(false)
         .with_writer(std::io::stderr)
         .with_filter(filter_fn(|event| event.target() == audit::TARGET));
-    let others = filter_fn(|event| event.target() != audit::TARGET);
-    let registry = tracing_subscriber::registry().with(audited);
-    if json {
-        registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_current_span(true)
-                    .with_span_list(false)
-                    .with_writer(std::io::stderr)
-                    .with_filter(directives)
-                    .with_filter(others),
-            )
-            .try_init()?;
+    let others = filter_fn(|event| !matches!(event.target(), audit::TARGET | traces::TARGET));
+    let lines = if json {
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .with_filter(directives)
+            .with_filter(others)
+            .boxed()
     } else {
-        registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .with_ansi(terminal)
-                    .with_target(false)
-                    .with_writer(std::io::stderr)
-                    .with_filter(directives)
-                    .with_filter(others),
-            )
-            .try_init()?;
-    }
-    Ok(())
+        tracing_subscriber::fmt::layer()
+            .with_ansi(terminal)
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .with_filter(directives)
+            .with_filter(others)
+            .boxed()
+    };
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![audited.boxed(), lines];
+    layers.extend(traces.map(|traces| traces.layer().boxed()));
+    tracing_subscriber::registry().with(layers).try_init()?;
+    Ok(Filter {
+        handle,
+        usual: filter.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_refused_with_an_example() {
-        let error = init(LogFormat::Text, "a=b=c").unwrap_err().to_string();
+        let error = init(LogFormat::Text, "a=b=c", None);
+        let error = error.err().unwrap().to_string();
         assert!(
             error.contains("a=b=c") && error.contains("info,kube=warn"),
             "{error}"

@@ -4,6 +4,8 @@ pub mod audit;
 pub mod clock;
 pub mod logs;
 pub mod metrics;
+pub mod traces;
+pub mod watched;
 
 pub use clock::Clock;
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use super::events::{Events, Note};
 use super::fold::Hold;
@@ -20,7 +20,7 @@ use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
 use crate::api::{FINALIZER, annotation};
 use crate::telemetry::metrics::{PassResult, Total};
-use crate::telemetry::{Clock, Metrics};
+use crate::telemetry::{Clock, Metrics, traces};
 
 /// First pause after a failure, in service time; doubled each time.
 const BACKOFF_FIRST: Duration = Duration::from_secs(5);
@@ -101,13 +101,15 @@ impl<K: Managed> Reconciler<K> {
     pub async fn pass(&self, object: &K) -> Option<Duration> {
         let began = Instant::now();
         let uid = object.uid().unwrap_or_default();
-        let (next, result) = match self.try_pass(object, &uid).await {
+        let span = traces::pass(K::KIND, &name_of(object), object.meta().generation);
+        let (next, result) = match self.try_pass(object, &uid).instrument(span.clone()).await {
             Ok(outcome) => outcome,
             Err(trouble) => {
                 warn!(kind = K::KIND, object = %name_of(object), "{}", trouble.message);
                 (Some(self.backoff(&uid)), PassResult::Retrying)
             }
         };
+        traces::passed(&span, &result);
         self.metrics.pass(K::KIND, result, began.elapsed());
         next.map(|service| self.clock.wire(service))
     }

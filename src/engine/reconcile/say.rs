@@ -130,11 +130,16 @@ impl<K: Managed> Reconciler<K> {
             self.write(object, known).await?;
             known.said = Some(Instant::now());
         }
-        let totals = match object.mode() {
-            Mode::Manage => K::totals(&known.status),
+        for result in report.deployed {
+            self.metrics.deployed(result);
+        }
+        let mut totals = match object.mode() {
+            Mode::Manage => object.totals(&known.status),
             // What is only planned is no part of what is.
             Mode::Plan | Mode::Observe => Vec::new(),
         };
+        let state = fold::state(&known.status.conditions);
+        totals.push((Total::Objects(K::KIND, state), 1));
         self.count(&object.uid().unwrap_or_default(), totals);
         self.events.publish(object, &notes).await;
         Ok(held_back)
@@ -164,10 +169,10 @@ impl<K: Managed> Reconciler<K> {
             false => all.insert(uid.to_owned(), totals.clone()),
         };
         for (total, n) in before.unwrap_or_default() {
-            self.metrics.total(total, -n);
+            self.metrics.total(&total, -n);
         }
         for (total, n) in totals {
-            self.metrics.total(total, n);
+            self.metrics.total(&total, n);
         }
     }
 }

@@ -35,13 +35,14 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::api::management::{Deletion, Mode};
-use crate::api::status::Reason;
+use crate::api::status::{Reason, Status};
 use crate::databricks::HostPattern;
 use crate::engine::controller::Objects;
 use crate::engine::fold::Hold;
 use crate::engine::index::Ref;
 use crate::engine::managed::{Acted, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Wish};
+use crate::telemetry::metrics::Total;
 use crate::worlds::artifact::Artifacts;
 use crate::worlds::databricks::{Board, Connection, Hub, Opened, WORKSPACE};
 use crate::worlds::keyed::{self, DigestKey};
@@ -162,6 +163,13 @@ impl Managed for DatabricksApp {
 
     fn suspended(&self) -> bool {
         self.spec.suspend
+    }
+
+    fn totals(&self, status: &Status<AppMemory, AppDetails>) -> Vec<(Total, i64)> {
+        let workspace = &self.spec.workspace_ref;
+        let workspace = workspace.resolve(&self.namespace().unwrap_or_default());
+        let state = report::state(&status.conditions);
+        vec![(Total::Apps(workspace.to_string(), state), 1)]
     }
 
     fn lets_go(&self, memory: &AppMemory) -> bool {

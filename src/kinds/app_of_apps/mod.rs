@@ -157,7 +157,7 @@ impl Managed for AppOfApps {
         }
     }
 
-    fn totals(status: &AppOfAppsStatus) -> Vec<(Total, i64)> {
+    fn totals(&self, status: &AppOfAppsStatus) -> Vec<(Total, i64)> {
         totals(status)
     }
 
@@ -302,6 +302,7 @@ impl Managed for AppOfApps {
             notes: report::notes(outcome),
             overridden: None,
             repaired: repaired.map(|_| "child").collect(),
+            deployed: Vec::new(),
         }
     }
 }

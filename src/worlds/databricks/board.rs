@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use super::connection::{Failed, Shared};
 use super::snapshot::{Look, Snapshot, next_list};
@@ -19,6 +19,7 @@ use crate::api::status::Reason;
 use crate::databricks::{Error, Route};
 use crate::engine::index::Ref;
 use crate::telemetry::metrics::LookResult;
+use crate::telemetry::traces;
 
 /// Lists that were asked for are at least so far apart, in service time.
 const SPACING: Duration = Duration::from_secs(5);
@@ -176,7 +177,8 @@ impl<R: Row> Board<R> {
                 SPACING
             };
             last = Some(now);
-            match self.list().await {
+            let span = traces::look("list", &self.shared.name);
+            match self.list().instrument(span).await {
                 Ok((sent, mut rows)) => {
                     failures = 0;
                     last = Some(sent);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use super::board::{Board, Row};
 use super::trouble;
@@ -16,7 +16,8 @@ use crate::databricks::{Client, Error, Route};
 use crate::engine::index::{Index, Key, Ref};
 use crate::engine::managed::Trouble;
 use crate::engine::plan::Fate;
-use crate::telemetry::{Clock, Metrics};
+use crate::telemetry::metrics::Looking;
+use crate::telemetry::{Clock, Metrics, traces};
 
 const CONFIG: Route = Route::normal("databricks-config");
 const ME: Route = Route::normal("scim/me");
@@ -63,6 +64,7 @@ pub(super) struct Shared {
     pub permissions_interval: Duration,
     health: Mutex<Health>,
     last_look: Mutex<Instant>,
+    looking: Looking,
     identified: watch::Sender<bool>,
     poked: tokio::sync::Notify,
 }
@@ -89,10 +91,14 @@ pub(super) struct Parts {
 impl Connection {
     /// Starts the heartbeat.
     pub(super) fn start(parts: Parts) -> Arc<Self> {
+        let clock = parts.client.clock();
+        let name = parts.key.name.clone();
+        let interval = clock.wire(parts.interval);
         let shared = Arc::new(Shared {
-            name: parts.key.name.clone(),
+            looking: parts.metrics.connected(name.to_string(), interval),
+            name,
             key: parts.key,
-            clock: parts.client.clock(),
+            clock,
             client: parts.client,
             metrics: parts.metrics,
             index: parts.index,
@@ -216,6 +222,7 @@ impl Shared {
 
     /// A look succeeded.
     pub(super) fn looked(&self) {
+        self.looking.looked();
         *self
             .last_look
             .lock()
@@ -271,7 +278,8 @@ impl Shared {
         let mut probed: Option<Instant> = None;
         let mut failures = 0_u32;
         loop {
-            match self.check(&mut probed).await {
+            let span = traces::look("heartbeat", &self.name);
+            match self.check(&mut probed).instrument(span).await {
                 Ok(()) => {
                     failures = 0;
                     self.recovered();

@@ -84,12 +84,10 @@ impl OperatorOptions {
 
     fn environment(&self, pod: &Pod) -> Result<Variables, ProgramError> {
         let mut all = pod.environment()?;
-        // Several operators share this machine, and each Pod of them has an address of its own in a cluster.
-        if let Some(listen) = all.get_mut("DAO_METRICS_LISTEN")
-            && listen != "off"
-        {
-            *listen = "127.0.0.1:0".into();
-        }
+        // Several operators share this machine, and each Pod of them has an address of its own in a cluster. Metrics are read
+        // plain, beside the probes, unless the arguments say where they are served over TLS.
+        all.insert("DAO_METRICS_LISTEN".into(), "off".into());
+        all.remove("DAO_METRICS_CERT_DIR");
         let all = all.into_iter();
         let mut all: Vec<(OsString, OsString)> = all.map(|(k, v)| (k.into(), v.into())).collect();
         all.push(("KUBECONFIG".into(), self.kubeconfig.clone().into()));

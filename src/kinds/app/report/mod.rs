@@ -1,5 +1,6 @@
 //! From what a pass found to what is said of an app, and what later passes remember. Pure.
 mod aspects;
+mod counts;
 mod notes;
 mod remember;
 
@@ -13,6 +14,7 @@ use crate::engine::fold::{Hold, Verdict};
 use crate::engine::managed::{Outcome, Report};
 use crate::engine::plan::{Fate, Seen, Wish};
 
+pub use counts::state;
 pub use remember::remember;
 
 /// Longest name of a list's entry in a status, in bytes.
@@ -31,6 +33,7 @@ pub(super) fn report(
         aspects: aspects::aspects(app, outcome, &memory, remote),
         details: details(app, outcome, remote, &paths),
         notes: notes::notes(app, outcome, &memory, &paths, remote),
+        deployed: counts::deployed(outcome, &memory),
         memory,
         overridden: app.overridden_state().map(|state| {
             let message = format!(

@@ -1,6 +1,7 @@
 //! One binary of integration tests: a module a behaviour. Rings 2 and 3 live here; ring 1 lies beside the code it tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alerts;
 mod api_server;
 mod architecture;
 mod bad_input;

@@ -226,7 +226,11 @@ async fn references_that_lead_nowhere_are_waited_for_and_then_named() {
         .put(dbw, "no-key", spec(&host, "prod", "absent"))
         .await;
     scene
-        .put(dbw, "no-url", spec("not a url", "prod", "token"))
+        .put(
+            dbw,
+            "no-url",
+            spec("https://db.example.com:99999", "prod", "token"),
+        )
         .await;
     scene
         .put(
@@ -247,7 +251,7 @@ async fn references_that_lead_nowhere_are_waited_for_and_then_named() {
         dbw,
         "no-url",
         "HostNotAllowed",
-        &["spec.host", "not a url"],
+        &["spec.host", ":99999", "no URL"],
     )
     .await;
     stalls(

@@ -415,6 +415,57 @@ async fn uninstalled_nothing_goes_and_installed_again_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_delete_apps_or_never_lead_is_refused_by_what_the_cluster_holds() {
+    let test = "what_would_delete_apps_or_never_lead_is_refused_by_what_the_cluster_holds";
+    let Some(world) = World::new(test).await else {
+        return;
+    };
+    let secrets = ["--set", "rbac.secrets=Cluster", "--set", "crds.keep=false"];
+    world.install(&chart(), &secrets);
+    let chart = chart();
+    let chart = chart.to_str().unwrap();
+    let refused = |arguments: &[&str]| world.helm(arguments).unwrap_err().to_string();
+    let without = "crds.enabled=false";
+    let upgrade = ["upgrade", NAME, chart, "--reuse-values", "--set", without];
+    let said = refused(&upgrade);
+    assert!(
+        said.contains("crds.enabled: false would delete") && said.contains("crds.keep: true"),
+        "{said}"
+    );
+    let second = [
+        "install",
+        "second",
+        chart,
+        "--set",
+        without,
+        "--set",
+        "watchNamespaces={team}",
+    ];
+    let said = refused(&second);
+    assert!(
+        said.contains("an operator in this namespace already"),
+        "{said}"
+    );
+    // Kept first, they may leave the release.
+    let keep = [
+        "upgrade",
+        NAME,
+        chart,
+        "--reuse-values",
+        "--set",
+        "crds.keep=true",
+    ];
+    world.helm(&keep).unwrap();
+    world.helm(&upgrade).unwrap();
+    let definitions: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    let left = definitions
+        .get("databricksapps.appofapps.dev")
+        .await
+        .unwrap();
+    assert!(left.metadata.deletion_timestamp.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_read_only_where_a_role_allows_it_and_a_refusal_says_how_to_grant_it() {
     let test = "a_secret_is_read_only_where_a_role_allows_it_and_a_refusal_says_how_to_grant_it";
     let Some(mut world) = World::new(test).await else {

@@ -242,6 +242,50 @@ fn values_that_cannot_work_are_refused_with_the_field() {
             "caBundle.configMap=a,caBundle.secret=b",
             "caBundle.configMap and caBundle.secret",
         ),
+        (
+            "leaderElection.leaseDuration=1ms",
+            "/leaderElection/leaseDuration",
+        ),
+        (
+            "operator.allowedHosts={x.com:8443}",
+            "/operator/allowedHosts/0",
+        ),
+        (
+            "serviceAccount.create=false",
+            "serviceAccount.create: false needs serviceAccount.name",
+        ),
+        (
+            "operator.extraEnv[0].name=DAO_LEADER_ELECT",
+            "operator.extraEnv: DAO_LEADER_ELECT is the chart's own",
+        ),
+        (
+            "operator.extraEnv[0].name=X,operator.extraEnv[0].value=true",
+            "/operator/extraEnv/0/value",
+        ),
+        (
+            "metrics.port=8080",
+            "metrics.port: 8080 is the port of the probes",
+        ),
+        (
+            "metrics.readers[0].name=p,metrics.readers[0].namespace=n,rbac.userRoles.create=false",
+            "metrics.readers needs rbac.userRoles.create",
+        ),
+        (
+            "metrics.serviceMonitor.enabled=true,metrics.enabled=false",
+            "metrics.serviceMonitor.enabled needs metrics.enabled",
+        ),
+        (
+            "watchNamespaces={a},rbac.secretNamespaces={b}",
+            "rbac.secretNamespaces: b is not among watchNamespaces",
+        ),
+        (
+            "networkPolicy.enabled=true,networkPolicy.https.cidrs={10.0.0.0/8}",
+            "restricts nothing without networkPolicy.apiServer.cidrs",
+        ),
+        (
+            "networkPolicy.enabled=true,operator.otlpEndpoint=http://collector:4318",
+            "networkPolicy.extraEgress",
+        ),
     ] {
         let refused = refusal(&["--set", set]);
         assert!(refused.contains(said), "{set}: {refused}");

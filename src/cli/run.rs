@@ -28,7 +28,7 @@ use crate::term::{Grant, Term};
 use crate::worlds::databricks::{HubSettings, namespaces};
 use crate::worlds::inputs;
 
-/// How long passes under way may take to finish after a signal; Kubernetes kills after 30 s.
+/// How long passes under way may take to finish after a signal; the Pod has 60 s until it is killed.
 const GRACE: Duration = Duration::from_secs(25);
 
 /// What `/readyz` waits for.

@@ -204,6 +204,9 @@ fn tell(files: &Files, environment: &Environment) -> io::Result<()> {
         ("SIM_TOKEN", environment.token.clone()),
         ("OPERATOR_URL", environment.operator.url()),
         ("OPERATOR_PID", pid.unwrap_or_default()),
+        // For `diff` and `export`: the fake workspace speaks plain http.
+        ("DAO_ALLOWED_HOSTS", "127.0.0.1".to_owned()),
+        ("DAO_ALLOW_INSECURE_HOSTS", "true".to_owned()),
     ];
     let mut text = String::new();
     for (name, value) in &variables {

@@ -48,7 +48,7 @@ sbom: ## Write the bill of materials of the operator's binary, in CycloneDX, to 
 reproducible: ## Build the release twice, in different folders, and compare byte by byte (about 20 minutes on two cores)
 	hack/reproducible.sh
 
-check: ## Format, lints, docs, generated files, licences, workflows, bill of materials, Dockerfile
+check: ## Format, lints, docs, generated files, licences, workflows, bill of materials
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
@@ -58,7 +58,6 @@ check: ## Format, lints, docs, generated files, licences, workflows, bill of mat
 	test -z "$$(gofmt -l hack)"
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 	$(MAKE) sbom
-	$(MAKE) dockerfile
 
 generate: ## Write the generated files: crds/ and roles with their copies in config/ and charts/, docs/{rbac,reference,metrics}.md
 	$(CARGO) run --quiet --locked -- crds --output-dir crds

@@ -394,7 +394,6 @@ async fn the_commands_of_every_document_work_in_their_order() {
     if found.is_none() || !envtest::programs_or_leave_out(test).unwrap() {
         return;
     }
-    let _turn = support::turn().await;
     let kubectl = tokio::task::spawn_blocking(kubectl).await.unwrap();
     let only = env::var("DOCUMENT").ok();
     let mut ran = 0;

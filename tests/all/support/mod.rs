@@ -1,6 +1,6 @@
 //! Ring 3: a real API server, the operator as a process under its own ServiceAccount, the fake workspace beside it.
 //!
-//! Every scene has a fake workspace, an operator and a namespace of its own; the API server is shared, so scenes run one
+//! Every scene has a fake workspace, an operator and a namespace of its own; the API server is usually shared, so these run one
 //! after the other. Nothing sleeps: [`Scene::until`] waits for a condition with a deadline, and prints the objects, their
 //! events and the operator's log when it does not come.
 pub mod proxy;
@@ -29,8 +29,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
 
-/// Held by who takes the machine for itself, as every scene does.
-pub async fn turn() -> OwnedMutexGuard<()> {
+/// Held by who has the shared API server for itself, as every scene on it does.
+async fn turn() -> OwnedMutexGuard<()> {
     TURN.clone().lock_owned().await
 }
 
@@ -108,7 +108,8 @@ pub struct Scene {
     pub log: PathBuf,
     options: OperatorOptions,
     folder: tempfile::TempDir,
-    _turn: OwnedMutexGuard<()>,
+    /// Of the shared API server
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Scene {
@@ -121,7 +122,7 @@ impl Scene {
         if !envtest::programs_or_leave_out(test).unwrap() {
             return None;
         }
-        let turn = turn().await;
+        let mut turn = None;
         let cluster = match setting.own_cluster {
             true => {
                 let options = ClusterOptions {
@@ -132,7 +133,10 @@ impl Scene {
                 let own = own.await.unwrap()?;
                 Served::Own(Box::new(own))
             }
-            false => Served::Shared(envtest::shared_cluster_or_leave_out(test).await.unwrap()?),
+            false => {
+                turn = Some(self::turn().await);
+                Served::Shared(envtest::shared_cluster_or_leave_out(test).await.unwrap()?)
+            }
         };
         let mut kubeconfig = envtest::install(&cluster).await.unwrap();
         // A client of this test's own runtime: the cluster outlives it.

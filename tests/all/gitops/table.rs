@@ -76,7 +76,8 @@ async fn what_moves_or_may_pass_by_itself_is_in_progress() {
         judges.expect(&scene, state, object, "Progressing", "InProgress");
     };
     scene.put(APP, "sales", running_app()).await;
-    for (state, reason) in [("creating", "Creating"), ("deploying", "Deploying")] {
+    // Creating is said until the next pass, some milliseconds later, finds the new app's compute starting.
+    for (state, reason) in [("creating", "Starting"), ("deploying", "Deploying")] {
         let reason = format!("Unknown/{reason}");
         expect(state, &scene.seen(APP, "sales", "Ready", &reason).await);
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -15,6 +14,7 @@ use super::observing::{self, Observing};
 use super::served;
 use crate::admission::{self, Admission};
 use crate::api::duration;
+use crate::api::names::is_namespace;
 use crate::databricks::Timeouts;
 use crate::election::claims::{self, Claims};
 use crate::election::{self, Election};
@@ -153,6 +153,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     ]);
     // Ends once the passes have: until then the Lease is kept.
     let resigned = CancellationToken::new();
+    let electing = cluster::electing(&config)?;
     let election = match options.leader_elect {
         true => {
             let settings = election::Settings {
@@ -160,13 +161,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 identity: options.pod_name.unwrap_or_else(|| some_name(&instance)),
                 duration: options.lease_duration,
             };
-            let client = cluster::electing(&config)?;
-            Some(Election::new(client, settings, metrics.clone())?)
+            Some(Election::new(electing.clone(), settings, metrics.clone())?)
         }
         false => None,
     };
     let claims = Claims::new(
-        cluster::electing(&config)?,
+        electing,
         &namespace,
         format!("{namespace}/{}", election::LEASE),
         scope.namespaces(),
@@ -275,11 +275,7 @@ fn scope(names: Vec<String>) -> Result<Scope, Error> {
     names.retain(|name| !name.is_empty());
     names.sort();
     names.dedup();
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let wrong = |name: &&String| {
-        name.len() > 63 || !name.chars().all(inner) || name.starts_with('-') || name.ends_with('-')
-    };
-    if let Some(wrong) = names.iter().find(wrong) {
+    if let Some(wrong) = names.iter().find(|name| !is_namespace(name)) {
         return Err(Error::Namespace(wrong.clone()));
     }
     Ok(match names.is_empty() {
@@ -290,14 +286,8 @@ fn scope(names: Vec<String>) -> Result<Scope, Error> {
 
 /// Holds the claims of this installation; returns once another one took one of them.
 async fn claimed(claims: Claims, ready: Readiness) -> claims::Lost {
-    let (held, ours) = oneshot::channel();
-    let told = ready.clone();
-    tokio::spawn(async move {
-        if ours.await.is_ok() {
-            told.done(CLAIMS);
-        }
-    });
-    claims.run(held, move |why| ready.waits(CLAIMS, why)).await
+    let held = || ready.done(CLAIMS);
+    claims.run(held, |why| ready.waits(CLAIMS, why)).await
 }
 
 /// Leads, once elected, until `resigned`. Who is not ready must not lead.

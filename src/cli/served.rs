@@ -27,19 +27,18 @@ pub async fn fits(client: &Client, ours: &[CustomResourceDefinition], readiness:
     let mut said = String::new();
     loop {
         let problem = match served(client).await {
-            Ok(document) => lacking(ours, document.as_ref()),
-            Err(error) => vec![unread(&error)],
-        };
-        if problem.is_empty() {
-            break;
-        }
-        let problem = match problem.iter().any(|line| line.contains("definition")) {
-            true => format!(
-                "{}\nrun, with this operator's version ({}): {COMMAND}\n(in its Pod: kubectl exec POD -- databricks-app-operator crds | kubectl apply ...)",
-                problem.join("\n"),
-                env!("CARGO_PKG_VERSION"),
-            ),
-            false => problem.join("\n"),
+            Err(error) => unread(&error),
+            Ok(document) => {
+                let lacks = lacking(ours, document.as_ref());
+                if lacks.is_empty() {
+                    break;
+                }
+                format!(
+                    "{}\nrun, with this operator's version ({}): {COMMAND}\n(in its Pod: kubectl exec POD -- databricks-app-operator crds | kubectl apply ...)",
+                    lacks.join("\n"),
+                    env!("CARGO_PKG_VERSION"),
+                )
+            }
         };
         if problem != said {
             warn!("not ready: {problem}");

@@ -14,7 +14,6 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::said;
@@ -132,9 +131,9 @@ impl Claims {
         }
     }
 
-    /// Claims what is watched and keeps the claims for ever; an error: another installation took over. `held` is told once
+    /// Claims what is watched and keeps the claims for ever; returns once another installation took over. `held` is told when
     /// they are ours, and `waits` why they are not yet.
-    pub async fn run(mut self, held: oneshot::Sender<()>, waits: impl Fn(String)) -> Lost {
+    pub async fn run(mut self, held: impl FnOnce(), waits: impl Fn(String)) -> Lost {
         let (mut held, mut ours, mut warned) = (Some(held), false, BTreeSet::new());
         loop {
             let pause = match self.look().await {
@@ -162,7 +161,7 @@ impl Claims {
                     } else if ours {
                         if let Some(held) = held.take() {
                             info!(installation = %self.others.installation, "no other installation is in the way");
-                            let _ = held.send(());
+                            held();
                         }
                         RENEWAL
                     } else {

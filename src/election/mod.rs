@@ -328,7 +328,7 @@ impl From<kube::Error> for Failure {
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => format!(
-            "{}; the Role databricks-app-operator-leader-election lets the operator get, create and update Leases in its own namespace",
+            "{}; the Role databricks-app-operator-release lets the operator get, create and update Leases in its own namespace",
             status.message
         ),
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),

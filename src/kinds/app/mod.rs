@@ -49,7 +49,7 @@ use crate::worlds::keyed::{self, DigestKey};
 use memo::Memo;
 use observe::Asked;
 use plan::{Inputs, Observed, Step};
-use spec::{AppDetails, AppMemory, DatabricksApp, InFlight, InFlightStep};
+use spec::{AppDetails, AppMemory, DatabricksApp, InFlight};
 use wire::RemoteApp;
 
 /// The kind's name.
@@ -236,27 +236,22 @@ impl Managed for DatabricksApp {
 
     fn ahead(&self, step: &Step, memory: &AppMemory, at: Timestamp) -> Option<AppMemory> {
         let mut in_flight = InFlight {
-            step: InFlightStep::Create,
+            step: step.written_ahead()?,
             digest: String::new(),
             last_deployment_id: String::new(),
             rejected: None,
             since: at.to_string(),
         };
-        match step {
-            Step::Create { .. } => {}
-            Step::Stop { restart: true } => in_flight.step = InFlightStep::Restart,
-            Step::Deploy {
-                digest,
-                last_deployment_id,
-                rejected,
-                ..
-            } => {
-                in_flight.rejected.clone_from(rejected);
-                in_flight.step = InFlightStep::Deploy;
-                in_flight.digest.clone_from(digest);
-                in_flight.last_deployment_id.clone_from(last_deployment_id);
-            }
-            _ => return None,
+        if let Step::Deploy {
+            digest,
+            last_deployment_id,
+            rejected,
+            ..
+        } = step
+        {
+            in_flight.rejected.clone_from(rejected);
+            in_flight.digest.clone_from(digest);
+            in_flight.last_deployment_id.clone_from(last_deployment_id);
         }
         Some(AppMemory {
             in_flight: Some(in_flight),

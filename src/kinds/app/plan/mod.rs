@@ -329,9 +329,8 @@ fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) ->
 /// Only one call is in flight: an app that was created by one whose answer got lost is recorded as ours before the next
 /// is written ahead, or nothing would tell any more that it is.
 fn recorded_first(inputs: &Inputs<'_>, next: Plan<Step>) -> Plan<Step> {
-    let in_flight = inputs.memory.in_flight.as_ref();
-    let creating = in_flight.is_some_and(|f| f.step == InFlightStep::Create);
-    if creating && next.steps.iter().any(Step::is_written_ahead) {
+    let ahead = |step: &Step| step.written_ahead().is_some();
+    if creating(inputs.memory) && next.steps.iter().any(ahead) {
         let message = "recording the app that was created";
         return Plan::wait(Reason::Observing, message, MOMENT);
     }
@@ -411,11 +410,14 @@ pub fn ownership(
     }
 }
 
+fn creating(memory: &AppMemory) -> bool {
+    let in_flight = memory.in_flight.as_ref();
+    in_flight.is_some_and(|f| f.step == InFlightStep::Create)
+}
+
 /// A creation was under way when the answer or the operator got lost, the app was absent then, and it is ours by name now.
 fn created_by_us(memory: &AppMemory, identity: &str, remote: &RemoteApp) -> bool {
-    let creating = memory.in_flight.as_ref();
-    creating.is_some_and(|f| f.step == InFlightStep::Create)
-        && remote.creator.eq_ignore_ascii_case(identity)
+    creating(memory) && remote.creator.eq_ignore_ascii_case(identity)
 }
 
 fn teardown(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) -> Plan<Step> {

@@ -9,6 +9,7 @@ use super::super::acl::{self, Acl};
 use super::super::code::{Origin, Values};
 use super::super::fields;
 use super::super::guard;
+use super::super::spec::InFlightStep;
 use crate::api::digest;
 use crate::engine::managed;
 
@@ -87,16 +88,16 @@ impl Step {
         }
     }
 
-    /// Whether it is recorded before it is made.
-    pub fn is_written_ahead(&self) -> bool {
-        matches!(
-            self,
-            Self::Create { .. } | Self::Deploy { .. } | Self::Stop { restart: true }
-        )
+    /// As what it is recorded before it is made, if it is.
+    pub fn written_ahead(&self) -> Option<InFlightStep> {
+        match self {
+            Self::Create { .. } => Some(InFlightStep::Create),
+            Self::Deploy { .. } => Some(InFlightStep::Deploy),
+            Self::Stop { restart: true } => Some(InFlightStep::Restart),
+            _ => None,
+        }
     }
-}
 
-impl Step {
     /// Everything secret that the step sends.
     pub fn secrets(&self) -> Vec<&SecretString> {
         match self {

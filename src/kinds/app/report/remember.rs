@@ -62,7 +62,11 @@ pub fn remember(app: &DatabricksApp, outcome: &Pass<'_>) -> AppMemory {
     }
     // A call that was written ahead and refused leaves nothing in flight, or an app that somebody else makes later with our
     // identity would pass for ours; one whose answer got lost stays in flight until it is seen.
-    let mut ahead = outcome.plan.steps.iter().filter(|s| s.is_written_ahead());
+    let mut ahead = outcome
+        .plan
+        .steps
+        .iter()
+        .filter(|s| s.written_ahead().is_some());
     let undone = ahead.any(|step| !outcome.done.iter().any(|(done, _)| done == step));
     if undone && outcome.trouble.is_some_and(|t| !t.ambiguous) && !outcome.held {
         memory.in_flight = None;

@@ -34,19 +34,13 @@ func judgeCommand(flags *flag.FlagSet) func(context.Context) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		objects, err := input()
-		if err != nil {
-			return nil, err
-		}
-		judged := make([]judgement, 0, len(objects))
-		for _, object := range objects {
-			judged = append(judged, judgement{
+		return ofEach(func(object *unstructured.Unstructured) (judgement, error) {
+			return judgement{
 				Object:  name(object),
 				ArgoCD:  argoHealth(known, object),
 				Kstatus: kstatus(object),
-			})
-		}
-		return judged, nil
+			}, nil
+		})
 	}
 }
 
@@ -78,24 +72,17 @@ func actionsCommand(flags *flag.FlagSet) func(context.Context) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		objects, err := input()
-		if err != nil {
-			return nil, err
-		}
-		offered := make([][]action, 0, len(objects))
-		for _, object := range objects {
+		return ofEach(func(object *unstructured.Unstructured) ([]action, error) {
 			kind := known.of(object)
 			if kind == nil {
-				offered = append(offered, []action{})
-				continue
+				return []action{}, nil
 			}
 			actions, err := discover(kind.discovery, object)
 			if err != nil {
 				return nil, fmt.Errorf("actions of %s: %w", name(object), err)
 			}
-			offered = append(offered, actions)
-		}
-		return offered, nil
+			return actions, nil
+		})
 	}
 }
 

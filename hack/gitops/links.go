@@ -43,21 +43,15 @@ func linksCommand(flags *flag.FlagSet) func(context.Context) (any, error) {
 		if err := yaml.UnmarshalStrict([]byte(data["resource.links"]), &links); err != nil {
 			return nil, fmt.Errorf("%s: resource.links: %w", *file, err)
 		}
-		objects, err := input()
-		if err != nil {
-			return nil, err
-		}
-		all := make([][]shownLink, 0, len(objects))
-		for _, object := range objects {
+		return ofEach(func(object *unstructured.Unstructured) ([]shownLink, error) {
 			shown := []shownLink{}
 			for _, link := range links {
 				if url, ok := link.on(map[string]any{"resource": object.Object}); ok {
 					shown = append(shown, shownLink{link.Title, url})
 				}
 			}
-			all = append(all, shown)
-		}
-		return all, nil
+			return shown, nil
+		})
 	}
 }
 

@@ -127,8 +127,8 @@ func healthBy(script string, object *unstructured.Unstructured, allLibraries boo
 	return &health.HealthStatus{Status: health.HealthStatusUnknown, Message: "Lua returned an invalid health status"}, nil
 }
 
-// discover is what a discovery script offers for an object, by name.
-func discover(script string, object *unstructured.Unstructured) ([]action, error) {
+// table is the table that an action's script returns, as JSON.
+func table(script string, object *unstructured.Unstructured) ([]byte, error) {
 	value, err := evaluate(object.Object, script, false)
 	if err != nil {
 		return nil, err
@@ -136,7 +136,12 @@ func discover(script string, object *unstructured.Unstructured) ([]action, error
 	if value.Type() != lua.LTTable {
 		return nil, fmt.Errorf("expect table output from Lua script, not %s", value.Type())
 	}
-	encoded, err := luajson.Encode(value)
+	return luajson.Encode(value)
+}
+
+// discover is what a discovery script offers for an object, by name.
+func discover(script string, object *unstructured.Unstructured) ([]action, error) {
+	encoded, err := table(script, object)
 	if err != nil || string(encoded) == "[]" {
 		return nil, err
 	}
@@ -161,14 +166,7 @@ func discover(script string, object *unstructured.Unstructured) ([]action, error
 
 // changed is the object as an action script leaves it.
 func changed(script string, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	value, err := evaluate(object.Object, script, false)
-	if err != nil {
-		return nil, err
-	}
-	if value.Type() != lua.LTTable {
-		return nil, fmt.Errorf("expect table output from Lua script, not %s", value.Type())
-	}
-	encoded, err := luajson.Encode(value)
+	encoded, err := table(script, object)
 	if err != nil {
 		return nil, err
 	}

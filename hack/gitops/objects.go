@@ -44,6 +44,23 @@ func input() ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
+// ofEach is what `each` finds of every object on standard input, in their order.
+func ofEach[T any](each func(*unstructured.Unstructured) (T, error)) (any, error) {
+	objects, err := input()
+	if err != nil {
+		return nil, err
+	}
+	found := make([]T, 0, len(objects))
+	for _, object := range objects {
+		one, err := each(object)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, one)
+	}
+	return found, nil
+}
+
 func parse(content []byte) ([]*unstructured.Unstructured, error) {
 	return utils.ReadObjects(bytes.NewReader(content))
 }
@@ -97,20 +114,14 @@ func document(file, kind, named string) (*unstructured.Unstructured, error) {
 
 func printCommand(*flag.FlagSet) func(context.Context) (any, error) {
 	return func(context.Context) (any, error) {
-		objects, err := input()
-		if err != nil {
-			return nil, err
-		}
-		documents := make([]string, 0, len(objects))
-		for _, object := range objects {
+		return ofEach(func(object *unstructured.Unstructured) (string, error) {
 			object.SetManagedFields(nil)
 			text, err := yaml.Marshal(object.Object)
 			if err != nil {
-				return nil, fmt.Errorf("cannot print %s: %w", name(object), err)
+				return "", fmt.Errorf("cannot print %s: %w", name(object), err)
 			}
-			documents = append(documents, string(text))
-		}
-		return documents, nil
+			return string(text), nil
+		})
 	}
 }
 

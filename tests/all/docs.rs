@@ -10,18 +10,17 @@
 //! Any other block is refused, so that no command stands there that nobody ran.
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use envtest::{Environment, EnvironmentOptions};
+use envtest::{Build, Environment, EnvironmentOptions};
 use serde_json::{Map, Value, json};
 
-use crate::support;
+use crate::support::{self, fed, said};
 
 /// What a command may need that no test has.
 const NEEDS: &[&str] = &["workspace", "argo-cd", "flux", "registry"];
@@ -346,47 +345,6 @@ fn every_manifest_is_valid() {
     assert!(judged > 25, "{judged} manifests");
 }
 
-fn fed(command: &mut Command, text: &str) -> Output {
-    let piped = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(text.as_bytes()).unwrap();
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-/// kubectl of this machine, else built from hack/kubectl, which takes a few minutes once.
-fn kubectl() -> PathBuf {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let there = env::split_paths(&folders).map(|folder| folder.join("kubectl"));
-    if let Some(found) = there.into_iter().find(|path| path.is_file()) {
-        return found;
-    }
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubectl");
-    let mut go = Command::new("go");
-    go.current_dir(root().join("hack/kubectl"));
-    let output = go
-        .args(["build", "-trimpath", "-o"])
-        .arg(&built)
-        .arg(".")
-        .output();
-    let output = output.expect("no kubectl in PATH, and no Go to build one");
-    assert!(
-        output.status.success(),
-        "building kubectl: {}",
-        said(&output)
-    );
-    built
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_of_every_document_work_in_their_order() {
     let test = "the_commands_of_every_document_work_in_their_order";
@@ -394,7 +352,8 @@ async fn the_commands_of_every_document_work_in_their_order() {
     if found.is_none() || !envtest::programs_or_leave_out(test).unwrap() {
         return;
     }
-    let kubectl = tokio::task::spawn_blocking(kubectl).await.unwrap();
+    let kubectl = tokio::task::spawn_blocking(|| envtest::kubectl(Build::IfMissing).unwrap());
+    let kubectl = kubectl.await.unwrap();
     let only = env::var("DOCUMENT").ok();
     let mut ran = 0;
     for document in documents() {

@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::digest_key::operator;
-use crate::support::flux_definition;
+use crate::support::definition;
 
 const OBJECT: &str = "
 apiVersion: source.toolkit.fluxcd.io/v1
@@ -48,9 +48,12 @@ async fn each_way_of_having_no_artifact_is_told_apart() {
     let error = artifacts.look(&source).await.unwrap_err();
     assert!(matches!(error, Error::NotInstalled { .. }), "{error}");
 
-    envtest::apply(&admin, &flux_definition("Bucket", "buckets"))
-        .await
-        .unwrap();
+    envtest::apply(
+        &admin,
+        &definition("source.toolkit.fluxcd.io", "Bucket", "buckets"),
+    )
+    .await
+    .unwrap();
     let error = artifacts.look(&source).await.unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 

@@ -19,7 +19,7 @@ use std::{env, fs};
 use envtest::Gitops;
 use serde_json::{Value, json};
 
-use crate::support::Scene;
+use crate::support::{Scene, Setting};
 
 const APP: &str = "DatabricksApp";
 const FLEET: &str = "AppOfApps";
@@ -122,6 +122,12 @@ impl Judges {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, printed).unwrap();
     }
+}
+
+/// A scene, and who judges what happens in it; `None` after saying that `test` was left out.
+async fn start(test: &str, setting: Setting) -> Option<(Scene, Judges)> {
+    let judges = Judges::find(test)?;
+    Some((Scene::set(test, setting).await?, judges))
 }
 
 /// The rules that every reader of conditions relies on.

@@ -3,15 +3,14 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the golden files anew.
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::{env, fs};
 
 use serde_json::Value;
 
 use crate::docs::WORKSPACE;
-use crate::support::Scene;
+use crate::support::{Scene, fed, said};
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -58,22 +57,8 @@ fn parents() -> BTreeMap<String, String> {
 
 /// The operator's command on `text` as standard input.
 fn run(command: &str, text: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
-        .args([command, "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(text.as_bytes()).unwrap();
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
+    let mut operator = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"));
+    fed(operator.args([command, "-f", "-"]), text)
 }
 
 /// What `render` prints of a sample.

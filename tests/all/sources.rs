@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Scene, Setting, flux_definition};
+use crate::support::{Scene, Setting, definition};
 
 const APP: &str = "DatabricksApp";
 const FOLDER: &str = "/Workspace/Shared/watched";
@@ -152,7 +152,11 @@ async fn one_changed_character_deploys_once_and_equal_bytes_a_restart_or_a_new_k
     };
     envtest::apply(
         &scene.client,
-        &flux_definition("GitRepository", "gitrepositories"),
+        &definition(
+            "source.toolkit.fluxcd.io",
+            "GitRepository",
+            "gitrepositories",
+        ),
     )
     .await
     .unwrap();

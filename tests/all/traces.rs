@@ -47,21 +47,27 @@ fn attributes(span: &Span) -> BTreeMap<String, String> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_collector_sees_the_creation_of_an_app_as_one_trace_with_the_services_request_ids() {
-    let test = "a_collector_sees_the_creation_of_an_app_as_one_trace_with_the_services_request_ids";
-    let (url, spans) = collector().await;
+/// A scene whose operator sends traces there, with an app that runs.
+async fn traced(test: &str, url: String) -> Option<Scene> {
     let setting = Setting {
         operator: vec!["--otlp-endpoint".into(), url],
         ..Setting::default()
     };
-    let Some(scene) = Scene::set(test, setting).await else {
-        return;
-    };
+    let scene = Scene::set(test, setting).await?;
     scene.put("DatabricksApp", "sales", running_app()).await;
     scene
         .wait("DatabricksApp", "sales", "Ready", "True/Running")
         .await;
+    Some(scene)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_sees_the_creation_of_an_app_as_one_trace_with_the_services_request_ids() {
+    let test = "a_collector_sees_the_creation_of_an_app_as_one_trace_with_the_services_request_ids";
+    let (url, spans) = collector().await;
+    let Some(scene) = traced(test, url).await else {
+        return;
+    };
     let found = async || {
         let spans = spans.lock().unwrap().clone();
         let create = spans
@@ -111,17 +117,9 @@ async fn a_collector_that_is_down_costs_one_warning() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let setting = Setting {
-        operator: vec!["--otlp-endpoint".into(), url],
-        ..Setting::default()
-    };
-    let Some(scene) = Scene::set(test, setting).await else {
+    let Some(scene) = traced(test, url).await else {
         return;
     };
-    scene.put("DatabricksApp", "sales", running_app()).await;
-    scene
-        .wait("DatabricksApp", "sales", "Ready", "True/Running")
-        .await;
     let warnings = || {
         let log = std::fs::read_to_string(&scene.log).unwrap();
         log.matches("traces cannot be sent").count()

@@ -1,4 +1,4 @@
-//! Helm and kustomize, as people run them against this repository.
+//! Helm, kustomize and kubectl, as people run them against this repository.
 
 use std::ffi::OsStr;
 use std::io;
@@ -65,6 +65,22 @@ pub fn helm(build: Build) -> Result<PathBuf, HelmError> {
 pub fn kustomize(build: Build) -> Result<PathBuf, HelmError> {
     let package = "sigs.k8s.io/kustomize/kustomize/v5";
     Ok(tool("kustomize", package, module()).find(build)?)
+}
+
+/// kubectl of this machine, else of the version that hack/kubectl pins, built once a machine.
+pub fn kubectl(build: Build) -> Result<PathBuf, HelmError> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut there = std::env::split_paths(&folders).map(|folder| folder.join("kubectl"));
+    if let Some(found) = there.find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    let module = crate::repository().join("hack/kubectl");
+    Ok(GoProgram {
+        takes: "a few minutes",
+        sources: &["go.mod", "go.sum", "main.go"],
+        ..tool("kubectl", ".", module)
+    }
+    .find(build)?)
 }
 
 /// Runs helm with `arguments` and gives what it prints. It sees neither repositories nor plugins of the caller's; only

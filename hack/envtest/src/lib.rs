@@ -40,7 +40,7 @@ pub use environment::{
     random_token,
 };
 pub use gitops::{Gitops, GitopsError};
-pub use helm::{HelmError, helm, kustomize, run_helm, run_kustomize};
+pub use helm::{HelmError, helm, kubectl, kustomize, run_helm, run_kustomize};
 pub use install::{InstallError, NAMESPACE, SERVICE_ACCOUNT, install, render};
 pub use manifests::{ManifestError, apply, apply_path, dry_run};
 pub use pod::{Pod, PodError};

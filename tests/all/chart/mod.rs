@@ -7,6 +7,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::support::definition;
 use envtest::{HelmError, InstallError, render, run_helm, run_kustomize};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DynamicObject, PostParams};
@@ -447,26 +448,10 @@ fn kustomize_builds_what_the_chart_renders_by_default() {
     }
 }
 
-/// As much of the definitions of Prometheus Operator as a dry run needs.
+/// Of Prometheus Operator's.
 fn monitoring(kind: &str) -> String {
     let plural = format!("{}s", kind.to_lowercase());
-    format!(
-        "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {{name: {plural}.monitoring.coreos.com}}
-spec:
-  group: monitoring.coreos.com
-  names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {}}}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
-",
-        kind.to_lowercase()
-    )
+    definition("monitoring.coreos.com", kind, &plural)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::scripts::actions;
-use super::{APP, FLEET, Judges, KINDS, WORKSPACE, customizations, golden, of_kind, text};
-use crate::support::{Scene, running_app, with};
+use super::{APP, FLEET, Judges, KINDS, WORKSPACE, customizations, golden, of_kind, start, text};
+use crate::support::{Scene, Setting, running_app, with};
 
 /// An annotation's new value: none takes it away, and NOW is a time.
 type Change = (&'static str, Option<&'static str>);
@@ -220,10 +220,7 @@ impl Judges {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_action_on_an_app_does_what_it_says() {
     let test = "every_action_on_an_app_does_what_it_says";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     scene.put(APP, "sales", running_app()).await;
@@ -299,10 +296,7 @@ async fn handled(scene: &Scene, kind: &str, name: &str, what: &str, key: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_action_on_a_fleet_does_what_it_says() {
     let test = "every_action_on_a_fleet_does_what_it_says";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let act = |action| judges.act(&scene, FLEET, "fleet", action);

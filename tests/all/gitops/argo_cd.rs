@@ -2,14 +2,10 @@
 use serde_json::{Value, json};
 
 use super::checkout::{Checkout, manifest, wave};
-use super::{APP, FLEET, Judges, WORKSPACE};
-use crate::support::{Scene, Setting, running_app, stopped_app, with};
+use super::{APP, FLEET, WORKSPACE, start};
+use crate::support::{Setting, running_app, stopped_app, with};
 
 const MODES: [&str; 3] = ["three-way", "structured-merge", "server-side"];
-
-fn checkout<'a>(judges: &'a Judges, scene: &Scene) -> Checkout<'a> {
-    Checkout::new(judges, scene.cluster.admin_kubeconfig(), &scene.namespace)
-}
 
 /// An app with most of what a spec may hold, and no list in the order of the alphabet.
 fn full_app() -> Value {
@@ -44,13 +40,10 @@ fn shuffled(value: Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_applied_and_reconciled_is_synced_in_every_way_of_comparing() {
     let test = "what_is_applied_and_reconciled_is_synced_in_every_way_of_comparing";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let mut checkout = checkout(&judges, &scene);
+    let mut checkout = Checkout::of(&judges, &scene);
     let workspace = scene.get(WORKSPACE, "prod").await["spec"].clone();
     let fleet = json!({
         "generators": [{"list": {"elements": [{"n": "two"}, {"n": "one"}]}}],
@@ -102,13 +95,10 @@ async fn a_wave_waits_for_what_runs_whatever_passes_by_itself_and_for_nothing_th
     };
     let test =
         "a_wave_waits_for_what_runs_whatever_passes_by_itself_and_for_nothing_that_is_stopped";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, setting).await else {
         return;
     };
-    let Some(scene) = Scene::set(test, setting).await else {
-        return;
-    };
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     checkout.write("first", &wave(manifest(APP, "first", running_app()), 0));
     checkout.write("stopped", &wave(manifest(APP, "stopped", stopped_app()), 1));
     checkout.write("last", &wave(manifest(APP, "last", stopped_app()), 2));
@@ -138,10 +128,7 @@ async fn a_wave_waits_for_what_runs_whatever_passes_by_itself_and_for_nothing_th
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_taken_fails_the_sync_before_the_next_wave() {
     let test = "a_name_that_is_taken_fails_the_sync_before_the_next_wave";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let theirs = json!({"create": true, "creator": "ann@example.com"});
@@ -150,7 +137,7 @@ async fn a_name_that_is_taken_fails_the_sync_before_the_next_wave() {
         .call("POST", "/sim/apps/taken", Some(&theirs))
         .await
         .unwrap();
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     checkout.write("taken", &wave(manifest(APP, "taken", running_app()), 0));
     checkout.write("next", &wave(manifest(APP, "next", stopped_app()), 1));
     let said = checkout.synced("Failed");
@@ -170,13 +157,10 @@ async fn a_name_that_is_taken_fails_the_sync_before_the_next_wave() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_action_leaves_the_application_synced_and_outlives_a_sync() {
     let test = "an_action_leaves_the_application_synced_and_outlives_a_sync";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let mut checkout = checkout(&judges, &scene);
+    let mut checkout = Checkout::of(&judges, &scene);
     checkout.write("sales", &manifest(APP, "sales", running_app()));
     checkout.synced("Succeeded");
     scene.wait(APP, "sales", "Ready", "True/Running").await;
@@ -217,13 +201,10 @@ async fn an_action_leaves_the_application_synced_and_outlives_a_sync() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replacing_an_object_costs_neither_its_finalizer_nor_a_deployment() {
     let test = "replacing_an_object_costs_neither_its_finalizer_nor_a_deployment";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let mut checkout = checkout(&judges, &scene);
+    let mut checkout = Checkout::of(&judges, &scene);
     checkout.options = vec!["Replace=true"];
     checkout.write("sales", &manifest(APP, "sales", running_app()));
     checkout.synced("Succeeded");
@@ -255,13 +236,10 @@ async fn replacing_an_object_costs_neither_its_finalizer_nor_a_deployment() {
 async fn children_are_neither_taken_for_the_applications_own_nor_pruned_and_show_in_its_tree() {
     let test =
         "children_are_neither_taken_for_the_applications_own_nor_pruned_and_show_in_its_tree";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let mut checkout = checkout(&judges, &scene);
+    let mut checkout = Checkout::of(&judges, &scene);
     let apps =
         json!([{"name": "one", "spec": stopped_app()}, {"name": "two", "spec": stopped_app()}]);
     checkout.write("fleet", &manifest(FLEET, "fleet", json!({ "apps": apps })));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Judges, customizations, text};
+use crate::support::Scene;
 
 /// Manifests by file, an Application and Kustomizations over them, on one cluster.
 pub struct Checkout<'a> {
@@ -20,6 +21,11 @@ pub struct Checkout<'a> {
 }
 
 impl<'a> Checkout<'a> {
+    /// For what comes into the scene's namespace.
+    pub fn of(judges: &'a Judges, scene: &Scene) -> Self {
+        Self::new(judges, scene.cluster.admin_kubeconfig(), &scene.namespace)
+    }
+
     pub fn new(judges: &'a Judges, kubeconfig: PathBuf, namespace: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for part in ["repository/apps", "inventory"] {

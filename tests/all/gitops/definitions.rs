@@ -4,8 +4,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::checkout::{Checkout, manifest};
-use super::{APP, Judges, text};
-use crate::support::{Scene, running_app, stopped_app};
+use super::{APP, Judges, start, text};
+use crate::support::{Setting, running_app, stopped_app};
 
 fn definitions() -> Vec<Value> {
     let folder = super::repository().join("crds");
@@ -113,10 +113,7 @@ async fn kubectl_wait_returns_neither_before_the_operator_has_seen_an_app_nor_be
 {
     let test =
         "kubectl_wait_returns_neither_before_the_operator_has_seen_an_app_nor_before_an_edit_runs";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let kubeconfig = scene.cluster.admin_kubeconfig();

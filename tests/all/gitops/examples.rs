@@ -189,7 +189,7 @@ async fn argo_cd_brings_the_example_up_finds_no_drift_and_takes_it_away() {
         return;
     };
     let scene = &stage.scene;
-    let checkout = Checkout::new(&judges, scene.cluster.admin_kubeconfig(), &scene.namespace);
+    let checkout = Checkout::of(&judges, scene);
     stage.fill(&checkout);
     let file = stage.adapted("examples/argo-cd/applications.yaml");
     let argo =
@@ -240,7 +240,7 @@ async fn flux_brings_the_example_up_finds_no_drift_and_takes_it_away() {
         return;
     };
     let scene = &stage.scene;
-    let checkout = Checkout::new(&judges, scene.cluster.admin_kubeconfig(), &scene.namespace);
+    let checkout = Checkout::of(&judges, scene);
     stage.fill(&checkout);
     let file = stage.adapted("flux/kustomizations.yaml");
     let flux = |command: &str| checkout.flux_with(command, &file, &["-timeout", "90s"]);

@@ -3,12 +3,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::checkout::{Checkout, annotated, manifest};
-use super::{APP, FLEET, Judges, WORKSPACE};
+use super::{APP, FLEET, WORKSPACE, start};
 use crate::support::{Scene, Setting, running_app, stopped_app, with};
-
-fn checkout<'a>(judges: &'a Judges, scene: &Scene) -> Checkout<'a> {
-    Checkout::new(judges, scene.cluster.admin_kubeconfig(), &scene.namespace)
-}
 
 /// A manifest of the scene's namespace: Flux sets none.
 fn placed(scene: &Scene, kind: &str, name: &str, spec: Value) -> Value {
@@ -26,13 +22,10 @@ fn change<'v>(said: &'v Value, scene: &Scene, kind: &str, name: &str) -> &'v str
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_once_the_app_runs_and_two_intervals_later_nothing_is_configured() {
     let test = "a_wait_ends_once_the_app_runs_and_two_intervals_later_nothing_is_configured";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     let workspace = scene.get(WORKSPACE, "prod").await["spec"].clone();
     let fleet = json!({"apps": [{"name": "child", "spec": stopped_app()}]});
     let all = [
@@ -82,13 +75,10 @@ async fn what_cannot_succeed_fails_at_once_and_holds_up_what_depends_on_it() {
         ..Setting::default()
     };
     let test = "what_cannot_succeed_fails_at_once_and_holds_up_what_depends_on_it";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, setting).await else {
         return;
     };
-    let Some(scene) = Scene::set(test, setting).await else {
-        return;
-    };
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     for part in ["first", "second"] {
         std::fs::create_dir(checkout.root().join(part)).unwrap();
     }
@@ -139,13 +129,10 @@ async fn what_cannot_succeed_fails_at_once_and_holds_up_what_depends_on_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_left_git_is_pruned_unless_it_says_no_and_a_deletion_waits_for_the_end() {
     let test = "what_left_git_is_pruned_unless_it_says_no_and_a_deletion_waits_for_the_end";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     let kept = placed(&scene, APP, "kept", stopped_app());
     let kept = annotated(kept, "kustomize.toolkit.fluxcd.io/prune", "disabled");
     checkout.write("kept", &kept);
@@ -178,13 +165,10 @@ async fn what_left_git_is_pruned_unless_it_says_no_and_a_deletion_waits_for_the_
 #[tokio::test(flavor = "multi_thread")]
 async fn shell_variables_survive_only_where_substitution_is_off_or_escaped() {
     let test = "shell_variables_survive_only_where_substitution_is_off_or_escaped";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     let app = |name: &str, port: &str| {
         let command = json!(["sh", "-c", format!("serve --port {port}")]);
         let spec = with(stopped_app(), "deployment", json!({ "command": command }));
@@ -226,13 +210,10 @@ async fn shell_variables_survive_only_where_substitution_is_off_or_escaped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_by_kubectl_is_dropped_and_one_by_another_field_manager_stays() {
     let test = "a_hold_by_kubectl_is_dropped_and_one_by_another_field_manager_stays";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let checkout = checkout(&judges, &scene);
+    let checkout = Checkout::of(&judges, &scene);
     let merging = ("kustomize.toolkit.fluxcd.io/ssa", "Merge");
     for name in ["kubectl", "other", "merging"] {
         let app = placed(&scene, APP, name, stopped_app());

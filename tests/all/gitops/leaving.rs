@@ -2,14 +2,14 @@
 use serde_json::{Value, json};
 
 use super::checkout::{Checkout, annotated, manifest, wave};
-use super::{APP, Judges, WORKSPACE};
-use crate::support::{Scene, running_app, stopped_app, with};
+use super::{APP, Judges, WORKSPACE, start};
+use crate::support::{Scene, Setting, running_app, stopped_app, with};
 
 const OPTIONS: &str = "argocd.argoproj.io/sync-options";
 
 /// Secret, workspace and two apps of it in a checkout; with waves, or all in one.
 async fn installed<'a>(judges: &'a Judges, scene: &Scene, waves: bool) -> Checkout<'a> {
-    let checkout = Checkout::new(judges, scene.cluster.admin_kubeconfig(), &scene.namespace);
+    let checkout = Checkout::of(judges, scene);
     let placed = |manifest: Value, at: i32| match waves {
         true => wave(manifest, at),
         false => manifest,
@@ -42,10 +42,7 @@ async fn deletes(scene: &Scene) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_an_application_takes_apps_then_workspace_then_secret_each_once() {
     let test = "deleting_an_application_takes_apps_then_workspace_then_secret_each_once";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let checkout = installed(&judges, &scene, true).await;
@@ -69,10 +66,7 @@ async fn deleting_an_application_takes_apps_then_workspace_then_secret_each_once
 #[tokio::test(flavor = "multi_thread")]
 async fn pruning_everything_goes_in_the_same_order() {
     let test = "pruning_everything_goes_in_the_same_order";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let checkout = installed(&judges, &scene, true).await;
@@ -104,10 +98,7 @@ async fn pruning_everything_goes_in_the_same_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_waves_everything_goes_at_once_and_still_ends() {
     let test = "without_waves_everything_goes_at_once_and_still_ends";
-    let Some(judges) = Judges::find(test) else {
-        return;
-    };
-    let Some(scene) = Scene::start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let checkout = installed(&judges, &scene, false).await;
@@ -122,13 +113,10 @@ async fn without_waves_everything_goes_at_once_and_still_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_protected_stays_and_what_is_orphaned_leaves_its_app_running() {
     let test = "what_is_protected_stays_and_what_is_orphaned_leaves_its_app_running";
-    let Some(judges) = Judges::find(test) else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
-    let Some(scene) = Scene::start(test).await else {
-        return;
-    };
-    let checkout = Checkout::new(&judges, scene.cluster.admin_kubeconfig(), &scene.namespace);
+    let checkout = Checkout::of(&judges, &scene);
     let orphan = with(running_app(), "management", json!({"deletion": "Orphan"}));
     let kept = annotated(
         manifest(APP, "kept", stopped_app()),

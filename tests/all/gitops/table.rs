@@ -4,13 +4,8 @@ use std::time::Duration;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use super::{APP, FLEET, Judges, WORKSPACE};
-use crate::support::{Scene, Setting, running_app, stopped_app, with};
-
-async fn start(test: &str, setting: Setting) -> Option<(Scene, Judges)> {
-    let judges = Judges::find(test)?;
-    Some((Scene::set(test, setting).await?, judges))
-}
+use super::{APP, FLEET, WORKSPACE, start};
+use crate::support::{Setting, running_app, stopped_app, with};
 
 /// The spec without a field.
 fn without(mut spec: Value, field: &str) -> Value {

@@ -1,8 +1,8 @@
 //! The rows of the table of conditions that speak of parents.
 use serde_json::{Value, json};
 
-use super::{APP, FLEET, Judges};
-use crate::support::{Scene, Setting, running_app, stopped_app, with};
+use super::{APP, FLEET, start};
+use crate::support::{Setting, running_app, stopped_app, with};
 
 fn app(name: &str, step: &str, command: &str) -> Value {
     let mut spec = with(running_app(), "deployment", json!({"command": [command]}));
@@ -23,15 +23,10 @@ fn stepped(command: &str, on_failure: &str) -> Value {
     })
 }
 
-async fn start(test: &str) -> Option<(Scene, Judges)> {
-    let judges = Judges::find(test)?;
-    Some((Scene::set(test, Setting::default()).await?, judges))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_in_a_rollout_is_in_progress_then_halted_then_rolled_back_then_healthy() {
     let test = "a_parent_in_a_rollout_is_in_progress_then_halted_then_rolled_back_then_healthy";
-    let Some((scene, judges)) = start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     scene.put(FLEET, "fleet", stepped("one", "Halt")).await;
@@ -64,7 +59,7 @@ async fn a_parent_in_a_rollout_is_in_progress_then_halted_then_rolled_back_then_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_with_a_failed_child_or_element_is_degraded_once_nothing_moves() {
     let test = "a_parent_with_a_failed_child_or_element_is_degraded_once_nothing_moves";
-    let Some((scene, judges)) = start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let nobody = json!({"grants": [{"principal": {"group": "nobody"}, "level": "CanUse"}]});
@@ -90,7 +85,7 @@ async fn a_parent_with_a_failed_child_or_element_is_degraded_once_nothing_moves(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_that_waits_for_a_word_is_suspended_and_not_current() {
     let test = "a_parent_that_waits_for_a_word_is_suspended_and_not_current";
-    let Some((scene, judges)) = start(test).await else {
+    let Some((scene, judges)) = start(test, Setting::default()).await else {
         return;
     };
     let named = |names: &[&str], description: &str| {

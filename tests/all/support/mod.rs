@@ -6,7 +6,9 @@
 pub mod proxy;
 pub mod scripted;
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,12 +29,8 @@ pub const DEADLINE: Duration = Duration::from_secs(100);
 const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(10);
 
-static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
-
 /// Held by who has the shared API server for itself, as every scene on it does.
-async fn turn() -> OwnedMutexGuard<()> {
-    TURN.clone().lock_owned().await
-}
+static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
 
 /// How a scene differs from the usual one.
 pub struct Setting {
@@ -134,7 +132,7 @@ impl Scene {
                 Served::Own(Box::new(own))
             }
             false => {
-                turn = Some(self::turn().await);
+                turn = Some(TURN.clone().lock_owned().await);
                 Served::Shared(envtest::shared_cluster_or_leave_out(test).await.unwrap()?)
             }
         };
@@ -655,16 +653,35 @@ impl std::ops::Deref for Scene {
     }
 }
 
-/// As much of Flux's own definition of a source as a status needs.
-pub fn flux_definition(kind: &str, plural: &str) -> String {
+/// Runs a command on `text` as standard input.
+pub fn fed(command: &mut Command, text: &str) -> Output {
+    let piped = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+/// All that a command printed.
+pub fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// As much of somebody else's definition as its objects need to be stored with a status; version `v1`.
+pub fn definition(group: &str, kind: &str, plural: &str) -> String {
     let singular = kind.to_lowercase();
     format!(
         "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {{name: {plural}.source.toolkit.fluxcd.io}}
+metadata: {{name: {plural}.{group}}}
 spec:
-  group: source.toolkit.fluxcd.io
+  group: {group}
   names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
   scope: Namespaced
   versions:

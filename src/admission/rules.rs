@@ -259,10 +259,16 @@ impl<'a> Object<'a> {
         Some(typed(schema, member))
     }
 
-    fn names(&self) -> impl Iterator<Item = String> {
-        let properties = self.schema.properties.keys();
-        let there = properties.filter(|key| self.schema.member(self.members, key).is_some());
-        there.map(|key| escaped(key))
+    /// Names of the members that are there, as rules write them.
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        let (schema, members) = (self.schema, self.members);
+        let properties = schema.properties.keys().map(String::as_str);
+        let there = properties.filter(|property| schema.member(members, property).is_some());
+        there.map(|property| {
+            let mut names = schema.escaped.iter();
+            let escaped = names.find(|(_, raw)| *raw == property);
+            escaped.map_or(property, |(name, _)| name)
+        })
     }
 }
 
@@ -291,8 +297,8 @@ impl Val for Object<'_> {
         let (Some(members), Some(sizer)) = (other.as_indexer(), other.as_sizer()) else {
             return false;
         };
-        let same = |name: String| {
-            let ours = self.member(&name);
+        let same = |name: &str| {
+            let ours = self.member(name);
             let theirs = members.get(&CelString::from(name)).ok();
             ours.zip(theirs)
                 .is_some_and(|(ours, theirs)| ours.equals(theirs.as_ref()))

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -11,23 +11,23 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderVal
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tracing::{Instrument, Span};
 use url::Url;
 
 use super::breaker::Breaker;
 use super::classify::{Head, classify, clean};
 use super::credentials::{CredentialSource, SourceError};
 use super::error::Error;
-use super::exchange::{exchange, host_of, http_client};
+use super::exchange::{Exchanged, Timeouts, Told, exchange, host_of, http_client};
 use super::host::HostPolicy;
-use super::limit::Limiter;
+use super::limit::{Limiter, Priority};
 use super::retry;
 use super::token::{Bearer, Tokens, Wire};
-use crate::telemetry::metrics::{Code, WaitFor};
-use crate::telemetry::{Clock, Metrics, traces};
+use crate::telemetry::metrics::WaitFor;
+use crate::telemetry::{Clock, Metrics};
 use crate::term::Term;
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-databricks-workspace-id");
+
 /// Everything a connection is made of.
 pub struct ClientSettings {
     /// Scheme, host and port alone
@@ -57,30 +57,6 @@ pub struct UserAgent {
     pub version: String,
     /// Tells installations apart in the workspace's audit log
     pub instance: String,
-}
-
-/// In wire time, for one attempt.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    pub connect: Duration,
-    pub total: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            // No longer than the grace of the Lease: what was let through is sent before another replica may lead.
-            connect: Duration::from_secs(4),
-            total: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Lists pass the limiter before everything else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    List,
-    Normal,
 }
 
 /// What kind of call it is; the class is a metric's label, so it names a route, never an object.
@@ -415,20 +391,14 @@ impl Inner {
         if call.method != Method::GET {
             self.term.check()?;
         }
-        let sent = Instant::now();
-        let method = method_label(&call.method);
-        let span = traces::call(method, call.route.class, &host_of(&self.host));
-        let exchange = exchange(request, &self.host, self.timeouts.total);
-        let result = exchange.instrument(span.clone()).await;
-        let answered = Instant::now();
-        let code = answered_with(&result, &span);
-        self.metrics.request(
-            method,
-            call.route.class,
-            code,
-            answered.saturating_duration_since(sent),
-        );
-        let (head, bytes) = result?;
+        let told = Told {
+            method: method_label(&call.method),
+            route: call.route.class,
+            metrics: &self.metrics,
+        };
+        let exchanged = exchange(request, &self.host, self.timeouts.total, told).await;
+        let Exchanged { sent, answered, .. } = exchanged;
+        let (head, bytes) = exchanged.result?;
         let body = (call.read)(&head, bytes)
             .map_err(|error| error.without(bearer.secret.expose_secret()))?;
         Ok(Answer {
@@ -461,20 +431,6 @@ impl UserAgent {
         );
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("databricks-app-operator"))
     }
-}
-
-/// How an exchange ended: noted on its span, and as metrics count it.
-pub(super) fn answered_with<T>(result: &Result<(Head, T), Error>, span: &Span) -> Code {
-    let (code, answer) = match result {
-        Ok((head, _)) => {
-            let answer = (head.status, head.request_id.as_deref());
-            (Code::of(head.status), Ok(answer))
-        }
-        Err(Error::Timeout { .. }) => (Code::TIMEOUT, Err("timeout")),
-        Err(_) => (Code::UNREACHABLE, Err("unreachable")),
-    };
-    traces::answered(span, answer);
-    code
 }
 
 fn method_label(method: &Method) -> &'static str {

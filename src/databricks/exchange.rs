@@ -1,19 +1,38 @@
 //! One HTTP exchange: the client it is made with, and from a request to the whole answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use tracing::{Instrument, Span};
 use url::Url;
 
 use super::classify::{Head, clean};
-use super::client::Timeouts;
 use super::error::Error;
 use super::host::is_loopback;
+use crate::telemetry::metrics::Code;
+use crate::telemetry::{Metrics, traces};
 
 const ORG_ID: HeaderName = HeaderName::from_static("x-databricks-org-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// No page of a list comes near; an endless body must not eat the memory.
 const BODY_BYTES: usize = 32 << 20;
+
+/// In wire time, for one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            // No longer than the grace of the Lease: what was let through is sent before another replica may lead.
+            connect: Duration::from_secs(4),
+            total: Duration::from_secs(60),
+        }
+    }
+}
 
 pub(super) fn host_of(url: &Url) -> String {
     match (url.host_str(), url.port()) {
@@ -65,8 +84,46 @@ pub(super) fn http_client(
         .map_err(|error| Error::Setup(format!("building the HTTP client: {}", chain(&error))))
 }
 
-/// Sends and reads the whole answer.
+/// What an exchange is called on its span and in the metrics.
+pub(super) struct Told<'a> {
+    pub method: &'static str,
+    pub route: &'static str,
+    pub metrics: &'a Metrics,
+}
+
+/// How an exchange ended, and when in wire time.
+pub(super) struct Exchanged {
+    pub result: Result<(Head, Vec<u8>), Error>,
+    pub sent: Instant,
+    pub answered: Instant,
+}
+
+/// Sends, reads the whole answer, and tells how it went.
 pub(super) async fn exchange(
+    request: reqwest::RequestBuilder,
+    host: &Url,
+    total: Duration,
+    told: Told<'_>,
+) -> Exchanged {
+    let Told {
+        method,
+        route,
+        metrics,
+    } = told;
+    let sent = Instant::now();
+    let span = traces::call(method, route, &host_of(host));
+    let result = whole(request, host, total).instrument(span.clone()).await;
+    let answered = Instant::now();
+    let code = answered_with(&result, &span);
+    metrics.request(method, route, code, answered - sent);
+    Exchanged {
+        result,
+        sent,
+        answered,
+    }
+}
+
+async fn whole(
     request: reqwest::RequestBuilder,
     host: &Url,
     total: Duration,
@@ -112,6 +169,20 @@ pub(super) async fn exchange(
         body.extend_from_slice(&chunk);
     }
     Ok((head, body))
+}
+
+/// How an exchange ended: noted on its span, and as metrics count it.
+fn answered_with(result: &Result<(Head, Vec<u8>), Error>, span: &Span) -> Code {
+    let (code, answer) = match result {
+        Ok((head, _)) => {
+            let answer = (head.status, head.request_id.as_deref());
+            (Code::of(head.status), Ok(answer))
+        }
+        Err(Error::Timeout { .. }) => (Code::TIMEOUT, Err("timeout")),
+        Err(_) => (Code::UNREACHABLE, Err("unreachable")),
+    };
+    traces::answered(span, answer);
+    code
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

@@ -9,7 +9,12 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Mutex, Notify};
 
-use super::client::Priority;
+/// Lists pass the limiter before everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    List,
+    Normal,
+}
 
 #[derive(Clone)]
 pub(super) struct Limiter {

@@ -16,9 +16,10 @@ mod limit;
 mod retry;
 mod token;
 
-pub use client::{Answer, Client, ClientSettings, Priority, Route, Timeouts, UserAgent};
+pub use client::{Answer, Client, ClientSettings, Route, UserAgent};
 pub use credentials::{CredentialSource, Credentials, SourceError, SourceReason};
 pub use error::{ApiError, Error, FieldViolation, redact};
+pub use exchange::Timeouts;
 pub(crate) use exchange::chain;
 pub use host::{HostPattern, HostPolicy, PatternError};
 pub use reqwest::Method;

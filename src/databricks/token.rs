@@ -8,16 +8,16 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tracing::Instrument;
 use url::Url;
 
-use super::classify::{classify, clean};
+use super::classify::{Head, classify, clean};
 use super::credentials::{CredentialSource, Credentials, Fingerprint, SourceError};
 use super::error::Error;
+use super::exchange::{Told, exchange};
 use super::host::HostPolicy;
 use super::retry;
 use crate::telemetry::metrics::TokenResult;
-use crate::telemetry::{Clock, Metrics, traces};
+use crate::telemetry::{Clock, Metrics};
 
 /// Renewal in the background begins with so much life left, or half the token's life if that is less.
 const AHEAD: Duration = Duration::from_secs(20 * 60);
@@ -443,15 +443,14 @@ impl Wire {
         method: &'static str,
         route: &'static str,
         request: reqwest::RequestBuilder,
-    ) -> Result<(super::classify::Head, Vec<u8>), Error> {
-        let sent = Instant::now();
-        let span = traces::call(method, route, &super::exchange::host_of(&self.host));
-        let exchange =
-            super::exchange::exchange(request.timeout(self.total), &self.host, self.total);
-        let result = exchange.instrument(span.clone()).await;
-        let code = super::client::answered_with(&result, &span);
-        self.metrics.request(method, route, code, sent.elapsed());
-        result
+    ) -> Result<(Head, Vec<u8>), Error> {
+        let told = Told {
+            method,
+            route,
+            metrics: &self.metrics,
+        };
+        let request = request.timeout(self.total);
+        exchange(request, &self.host, self.total, told).await.result
     }
 }
 

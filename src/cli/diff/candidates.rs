@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use serde_json::Value;
 
+use super::known::KnownParent;
 use super::parents::{self, Wish};
 use super::{Entry, Why};
 use crate::admission::{Admission, Field};
@@ -15,7 +16,6 @@ use crate::api::names::ObjectName;
 use crate::api::status::Reason;
 use crate::cli::cluster;
 use crate::cli::input::{Input, Manifest};
-use crate::cli::readable::Found;
 use crate::cli::remote::placed;
 use crate::cli::render;
 use crate::engine::reconcile::name_of;
@@ -53,13 +53,6 @@ pub struct Known<'a> {
     /// Of each parent of the input that can be read.
     pub parents: &'a BTreeMap<ObjectName, KnownParent>,
     pub now: Moment,
-}
-
-/// A parent in the cluster, if it exists, and what its generators would read.
-#[derive(Debug, Default)]
-pub struct KnownParent {
-    pub live: Option<AppOfApps>,
-    pub found: Found,
 }
 
 /// The parents of the input that can be read.

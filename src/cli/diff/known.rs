@@ -6,15 +6,21 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
-use super::candidates::KnownParent;
 use crate::api::app_of_apps::AppOfApps;
 use crate::api::label;
 use crate::api::names::ObjectName;
 use crate::api::workspace::DatabricksWorkspace;
-use crate::cli::readable::Readable;
+use crate::cli::readable::{Found, Readable};
 use crate::cli::remote::{Error, Remote, list};
 use crate::engine::reconcile::name_of;
 use crate::kinds::app_of_apps::inputs::Needs;
+
+/// A parent in the cluster, if it exists, and what its generators would read.
+#[derive(Debug, Default)]
+pub struct KnownParent {
+    pub live: Option<AppOfApps>,
+    pub found: Found,
+}
 
 /// Of each parent; `over`: the objects of the input, which count as applied.
 pub async fn parents(

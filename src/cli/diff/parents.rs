@@ -6,8 +6,8 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::Why;
-use super::candidates::KnownParent;
 use super::fleet::{self, Coming, Scene};
+use super::known::KnownParent;
 use super::outcome::Fleet;
 use crate::admission::{Admission, Field};
 use crate::api::annotation;

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 use serde_json::{Value, json};
 
-use super::candidates::{Candidates, Known, KnownParent, candidates, declared, memory};
+use super::candidates::{Candidates, Known, candidates, declared, memory};
+use super::known::KnownParent;
 use super::*;
 use crate::api::annotation;
 use crate::api::app_of_apps::AppOfApps;

@@ -132,7 +132,7 @@ reasons! {
     Frozen,
     /// The annotation `appofapps.dev/run-state` overrides the run state of the spec; remove it to go back.
     RunStateOverridden,
-    /// The spec holds something that cannot be carried out; the message names the field.
+    /// The spec, or an annotation of the operator, holds something that cannot be carried out; the message names the field.
     InvalidSpec,
     /// A field that cannot change after creation was changed; put it back, or delete and create the object.
     ImmutableField,

@@ -18,7 +18,8 @@ use super::store::{Store, newer};
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
-use crate::api::{FINALIZER, annotation};
+use crate::api::annotation::{self, Idle};
+use crate::api::FINALIZER;
 use crate::telemetry::metrics::{PassResult, Total};
 use crate::telemetry::{Clock, Metrics, traces};
 
@@ -40,6 +41,8 @@ struct Known<K: Managed> {
     grace: Grace,
     /// When the status was last written.
     said: Option<Instant>,
+    /// Annotations that say nothing, as an event told them last.
+    idle: Vec<Idle>,
 }
 
 impl<K: Managed> Clone for Known<K> {
@@ -51,6 +54,7 @@ impl<K: Managed> Clone for Known<K> {
             failures: self.failures,
             grace: self.grace.clone(),
             said: self.said,
+            idle: self.idle.clone(),
         }
     }
 }
@@ -154,7 +158,8 @@ impl<K: Managed> Reconciler<K> {
             known.finalizer = false;
             self.remember(uid, &known);
         }
-        if !deleting && !holds_finalizer && hold.is_none() && !read_only {
+        let understood = misread(object).is_none();
+        if !deleting && !holds_finalizer && hold.is_none() && understood && !read_only {
             known.version = self.store.add_finalizer(object).await?.resource_version();
             known.finalizer = true;
             self.remember(uid, &known);
@@ -198,6 +203,12 @@ impl<K: Managed> Reconciler<K> {
             trouble: None,
             hold,
         };
+        // What is held by a word that is understood stays held, and says so.
+        if pass.hold.is_none()
+            && let Some(trouble) = misread(object)
+        {
+            return Ok(self.judged(pass, Some(trouble), known));
+        }
         let changed = object.meta().generation != Some(known.status.observed_generation);
         let world = match object.open(&self.hub, wish).await {
             Ok(world) => world,
@@ -347,6 +358,7 @@ impl<K: Managed> Reconciler<K> {
             failures: 0,
             grace: Grace::default(),
             said: None,
+            idle: Vec::new(),
         }))
     }
 
@@ -416,17 +428,35 @@ fn unseen<M: Default, D: Default>() -> Status<M, D> {
 
 /// Why the object itself asks that nothing be written now. Neither reason holds up a deletion.
 pub fn hold<K: Managed>(object: &K) -> Option<Hold> {
-    if annotation::is_true(object.annotations(), annotation::PAUSED) {
+    let mut hold = if annotation::is_paused(K::KIND, object.annotations()) {
         let message = format!(
             "held by the annotation {}; remove it to go on",
             annotation::PAUSED
         );
-        return Some(Hold::new(Reason::Paused, message));
-    }
-    object.suspended().then(|| {
+        Hold::new(Reason::Paused, message)
+    } else if object.suspended() {
         let message = "held by spec.suspend; set it to false to go on";
         Hold::new(Reason::SuspendedBySpec, message)
-    })
+    } else {
+        return None;
+    };
+    if let Some(trouble) = misread(object) {
+        hold.message = format!("{}; {}", hold.message, trouble.message);
+    }
+    Some(hold)
+}
+
+/// What of the object's annotations nobody understands: until that ends nothing is written, as nobody knows what was meant.
+/// As with a hold a deletion goes on, unless it is about the deletion itself.
+pub fn misread<K: Managed>(object: &K) -> Option<Trouble> {
+    let uid = object.meta().uid.as_deref();
+    let mut wrong = annotation::misread(K::KIND, object.annotations(), uid);
+    if object.meta().deletion_timestamp.is_some() {
+        wrong.retain(|misread| misread.key == annotation::FORCE_DELETE);
+    }
+    let message = format!("{}; until then nothing is written", annotation::told(&wrong)?);
+    let fate = Fate::Stalled { recheck: None };
+    Some(Trouble::new(Reason::InvalidSpec, message, fate))
 }
 
 fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

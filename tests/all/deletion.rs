@@ -154,6 +154,7 @@ async fn a_workspace_in_use_waits_and_names_the_app() {
     let message = scene.message(WORKSPACE, "prod", "Ready").await;
     let user = format!("{}/sales", scene.namespace);
     assert!(message.contains(&user), "{message}");
+    scene.event(WORKSPACE, "prod", "Warning/InUse").await;
     scene.delete(APP, "sales").await;
     apps_go_after_their_remotes(&scene, &["sales"]).await;
     scene.gone(WORKSPACE, "prod").await;
@@ -205,10 +206,15 @@ async fn an_app_out_of_reach_is_given_up_only_by_an_annotation_that_quotes_its_u
         |uid: &Value| json!({"metadata": {"annotations": {"appofapps.dev/force-delete": uid}}});
     scene.sim.kill();
     scene.delete(APP, "sales").await;
-    scene.merge(APP, "sales", quote(&json!("sales"))).await;
     scene
         .wait(APP, "sales", "Ready", "Unknown/WorkspaceUnavailable")
         .await;
+    scene.merge(APP, "sales", quote(&json!("sales"))).await;
+    scene
+        .wait(APP, "sales", "Stalled", "True/InvalidSpec")
+        .await;
+    let message = scene.message(APP, "sales", "Stalled").await;
+    assert!(message.contains(uid.as_str().unwrap()), "{message}");
     scene.merge(APP, "sales", quote(&uid)).await;
     scene.gone(APP, "sales").await;
     scene.event(APP, "sales", "Warning/ForceDeleted").await;

@@ -32,6 +32,8 @@ pub const ABORT_ROLLOUT: &str = "appofapps.dev/abort-rollout";
 pub const DETACH: &str = "appofapps.dev/detach";
 /// Quotes the object's uid: give up on a remote side that cannot be reached any more.
 pub const FORCE_DELETE: &str = "appofapps.dev/force-delete";
+/// `"true"`: where the definition of its kind is deleted, the object's deletion is meant and goes on.
+pub const DELETE_WITH_DEFINITION: &str = "appofapps.dev/delete-with-definition";
 /// Where GitOps tools write the Git revision of what they applied; only read, for the audit record.
 pub const GIT_REVISION: &[&str] = &[
     "argocd.argoproj.io/revision",
@@ -94,6 +96,7 @@ const KEYS: &[(&str, &[&str], Values)] = &[
     (ABORT_ROLLOUT, &[FLEET], Values::Digest),
     (DETACH, &[APP], Values::Flag),
     (FORCE_DELETE, EVERY, Values::Uid),
+    (DELETE_WITH_DEFINITION, &[APP, FLEET], Values::Flag),
     (OWN_GIT_REVISION, EVERY, Values::Any),
     (REVISION, &[APP], Values::Noted),
     (PARENT_UID, &[APP], Values::Noted),
@@ -176,7 +179,9 @@ impl fmt::Display for Idle {
 
 /// Whether a flag is set; a value that nobody understands sets none.
 pub fn is_true(annotations: &Texts, key: &str) -> bool {
-    annotations.get(key).is_some_and(|said| flag(said) == Some(true))
+    annotations
+        .get(key)
+        .is_some_and(|said| flag(said) == Some(true))
 }
 
 /// Whether `paused` holds an object of that kind.
@@ -326,9 +331,19 @@ mod tests {
     fn each_annotation_takes_its_values_and_no_others() {
         let digest = "0f".repeat(32);
         let cases: &[(&str, &str, &[&str], &[&str])] = &[
-            (APP, PAUSED, &["true", "True", "false"], &["yes", "", "1", " true"]),
+            (
+                APP,
+                PAUSED,
+                &["true", "True", "false"],
+                &["yes", "", "1", " true"],
+            ),
             (FLEET, PAUSED, &["true"], &["on"]),
-            (APP, RUN_STATE, &["Running", "Stopped"], &["stopped", "RUNNING", ""]),
+            (
+                APP,
+                RUN_STATE,
+                &["Running", "Stopped"],
+                &["stopped", "RUNNING", ""],
+            ),
             (APP, DETACH, &["true", "false"], &["please"]),
             (
                 FLEET,
@@ -336,7 +351,12 @@ mod tests {
                 &["2026-01-31T12:00:00Z", "2026-01-31T12:00:00+01:00"],
                 &["now", "2026-01-31", "yesterday"],
             ),
-            (FLEET, CONFIRM_PRUNE, &[&digest], &["true", "sha256:1", "yes"]),
+            (
+                FLEET,
+                CONFIRM_PRUNE,
+                &[&digest],
+                &["true", "sha256:1", "yes"],
+            ),
             (FLEET, ABORT_ROLLOUT, &[&digest], &["true", ""]),
             (WORKSPACE, FORCE_DELETE, &[UID], &["true", "0a1b2c3d"]),
             (APP, RECONCILE_REQUESTED_AT, &["now", "", "2026"], &[]),
@@ -376,7 +396,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_asks_for_nothing() {
-        let said = texts(&[(PAUSED, "yes"), (RUN_STATE, "stop"), (RESUME_ROLLOUT, "now")]);
+        let said = texts(&[
+            (PAUSED, "yes"),
+            (RUN_STATE, "stop"),
+            (RESUME_ROLLOUT, "now"),
+        ]);
         assert!(!is_true(&said, PAUSED));
         assert_eq!(run_state(&said), None);
         assert_eq!(time(&said, RESUME_ROLLOUT), None);
@@ -396,7 +420,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "annotation appofapps.dev/pause is not known to this version and does nothing; known on a DatabricksApp: reconcile-requested-at, redeploy-requested-at, restart-requested-at, run-state, paused, detach, force-delete",
+                "annotation appofapps.dev/pause is not known to this version and does nothing; known on a DatabricksApp: reconcile-requested-at, redeploy-requested-at, restart-requested-at, run-state, paused, detach, force-delete, delete-with-definition",
                 "annotation appofapps.dev/resume-rollout does nothing on a DatabricksApp, but on AppOfApps",
             ]
         );

@@ -214,6 +214,8 @@ reasons! {
     UnexpectedAnswer,
     /// The object is still used by others and stays until they are gone.
     InUse,
+    /// The definition of the object's kind is being deleted, and all objects with it; nothing goes before somebody decides.
+    DefinitionDeleted,
     /// The field is not managed by this object.
     NotManaged,
     /// A child is still moving.

@@ -112,7 +112,11 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
         return Gate::Held { why: why.into() };
     }
     // The child is not at fault, and waits for a word as one that is held.
-    let misread = annotation::misread(ChildKind::DatabricksApp.name(), &view.annotations, Some(&view.uid));
+    let misread = annotation::misread(
+        ChildKind::DatabricksApp.name(),
+        &view.annotations,
+        Some(&view.uid),
+    );
     if let Some(why) = annotation::told(&misread) {
         return Gate::Held { why };
     }

@@ -526,7 +526,8 @@ async fn an_annotation_that_nobody_understands_stops_all_writes_until_it_is_corr
     let Some(scene) = Scene::start(test).await else {
         return;
     };
-    scene.runs_once("sales").await;
+    scene.put(APP, "sales", running_app()).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
     scene.zero().await;
     annotate(&scene, APP, "sales", "paused", json!("yes")).await;
     let parts = ["appofapps.dev/paused", "\"yes\"", "\"true\" or \"false\""];
@@ -550,9 +551,7 @@ async fn an_annotation_that_nobody_understands_stops_all_writes_until_it_is_corr
     annotate(&scene, APP, "sales", "paused", Value::Null).await;
     scene.wait(APP, "sales", "Ready", "True/Running").await;
     assert_eq!(scene.writes(true).await, 1, "{:?}", scene.requests().await);
-    scene
-        .event(APP, "sales", "Warning/AnnotationIgnored")
-        .await;
+    scene.event(APP, "sales", "Warning/AnnotationIgnored").await;
     let fleet = |n: &str| json!({"apps": [{"name": format!("app-{n}"), "spec": running_app()}]});
     scene.put("AppOfApps", "fleet", fleet("a")).await;
     let settled = "True/Succeeded";

@@ -14,12 +14,12 @@ use super::fold::Hold;
 use super::grace::Grace;
 use super::managed::{Acted, Inputs, Managed, Step, Trouble};
 use super::plan::{Fate, Plan, Wish};
-use super::store::{Store, newer};
+use super::store::{Store, definition, newer};
+use crate::api::FINALIZER;
+use crate::api::annotation::{self, Idle};
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
-use crate::api::annotation::{self, Idle};
-use crate::api::FINALIZER;
 use crate::telemetry::metrics::{PassResult, Total};
 use crate::telemetry::{Clock, Metrics, traces};
 
@@ -231,6 +231,11 @@ impl<K: Managed> Reconciler<K> {
         });
         let mut trouble = None;
         let acts = object.mode() == Mode::Manage || (K::OWNS && wish == Wish::Deleting);
+        if wish == Wish::Deleting && acts && self.swept_along(object, &pass.plan).await? {
+            pass.plan = Plan::default();
+            pass.seen = Some(seen);
+            return Ok(self.judged(pass, Some(definition_deleted::<K>()), known));
+        }
         if pass.hold.is_none() && acts {
             for steps in pass.plan.steps.chunks(K::AT_ONCE) {
                 for step in steps {
@@ -362,6 +367,14 @@ impl<K: Managed> Reconciler<K> {
         }))
     }
 
+    /// Whether the deletion would take something away and is only that of the whole kind, which nobody asked for object by
+    /// object.
+    async fn swept_along(&self, object: &K, plan: &Plan<K::Step>) -> Result<bool, Trouble> {
+        let meant = annotation::is_true(object.annotations(), annotation::DELETE_WITH_DEFINITION);
+        let harmless = plan.steps.iter().all(Step::lets_go);
+        Ok(!meant && !harmless && self.store.definition_goes().await?)
+    }
+
     /// `force-delete` quotes the object's own uid, so that no template can pin it.
     async fn given_up(&self, object: &K) -> bool {
         let asked = object.annotations().get(annotation::FORCE_DELETE);
@@ -454,9 +467,27 @@ pub fn misread<K: Managed>(object: &K) -> Option<Trouble> {
     if object.meta().deletion_timestamp.is_some() {
         wrong.retain(|misread| misread.key == annotation::FORCE_DELETE);
     }
-    let message = format!("{}; until then nothing is written", annotation::told(&wrong)?);
+    let message = format!(
+        "{}; until then nothing is written",
+        annotation::told(&wrong)?
+    );
     let fate = Fate::Stalled { recheck: None };
     Some(Trouble::new(Reason::InvalidSpec, message, fate))
+}
+
+/// Kubernetes cannot take the deletion of a definition back, but what its objects stand for need not go with them.
+fn definition_deleted<K: Managed>() -> Trouble {
+    let message = format!(
+        "CustomResourceDefinition {} is being deleted, and every object of it; what this one stands for stays until somebody decides: to keep it, set {}; to have it deleted, set the annotation {}=true",
+        definition::<K>(),
+        K::ORPHANS,
+        annotation::DELETE_WITH_DEFINITION,
+    );
+    Trouble::new(
+        Reason::DefinitionDeleted,
+        message,
+        Fate::Stalled { recheck: None },
+    )
 }
 
 fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

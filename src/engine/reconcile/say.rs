@@ -122,9 +122,7 @@ impl<K: Managed> Reconciler<K> {
         if idle != known.idle {
             let keys: Vec<&str> = idle.iter().map(|idle| idle.key.as_str()).collect();
             let told = annotation::told(&idle);
-            notes.extend(
-                told.map(|told| Note::warning("AnnotationIgnored", keys.join(" "), told)),
-            );
+            notes.extend(told.map(|told| Note::warning("AnnotationIgnored", keys.join(" "), told)));
             known.idle = idle;
         }
         let passed = known.said.map(|said| said.elapsed());

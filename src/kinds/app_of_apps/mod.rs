@@ -139,6 +139,7 @@ impl Managed for AppOfApps {
     const KIND: &'static str = "AppOfApps";
     const AT_ONCE: usize = 8;
     const OWNS: bool = true;
+    const ORPHANS: &'static str = "spec.syncPolicy.onDeletion: Orphan";
     const STATUS_EVERY: Duration = Duration::from_secs(2);
 
     /// Its children wake it by their owner references, and what its generators read by these.

@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use super::Observed;
 use super::step::Step;
 use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
-use crate::api::{annotation, label};
 use crate::api::row::ChildView;
 use crate::api::status::{self, Reason, cut};
+use crate::api::{annotation, label};
 use crate::engine::plan::{Fate, Plan, Refusal, Wait};
 use crate::fleet::{self, ErrorReason, Record, Survey, Why};
 

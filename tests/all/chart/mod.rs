@@ -222,7 +222,10 @@ fn values_that_cannot_work_are_refused_with_the_field() {
             "/networkPolicy/apiServer/cidrs/0",
         ),
         ("networkPolicy.dns.ports={}", "/networkPolicy/dns/ports"),
-        ("networkPolicy.dns.ports={dns}", "/networkPolicy/dns/ports/0"),
+        (
+            "networkPolicy.dns.ports={dns}",
+            "/networkPolicy/dns/ports/0",
+        ),
         (
             "operator.logFilterConfigMap=Not_A_Name",
             "/operator/logFilterConfigMap",
@@ -399,10 +402,17 @@ fn dns_is_let_through_at_every_port_that_is_given() {
         let policy = find(&objects, &format!("NetworkPolicy {NAME}/{NAME}"));
         policy["spec"]["egress"][0]["ports"].clone()
     };
-    let both = |port: i32| json!([{"port": port, "protocol": "UDP"}, {"port": port, "protocol": "TCP"}]);
+    let both =
+        |port: i32| json!([{"port": port, "protocol": "UDP"}, {"port": port, "protocol": "TCP"}]);
     assert_eq!(ports(json!({})), both(53));
     assert_eq!(ports(json!({"ports": [5353]})), both(5353));
-    assert_eq!(ports(json!({"ports": [53, 5353]})).as_array().unwrap().len(), 4);
+    assert_eq!(
+        ports(json!({"ports": [53, 5353]}))
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
 }
 
 #[test]
@@ -416,7 +426,12 @@ fn a_log_filter_is_mounted_from_a_config_map_that_need_not_be_there_yet() {
     let container = &pod["containers"][0];
     let mount = json!({"name": "log-filter", "readOnly": true,
         "mountPath": "/etc/databricks-app-operator/log"});
-    assert!(container["volumeMounts"].as_array().unwrap().contains(&mount));
+    assert!(
+        container["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .contains(&mount)
+    );
     let file = json!({"name": "DAO_LOG_FILTER_FILE",
         "value": "/etc/databricks-app-operator/log/filter"});
     assert!(container["env"].as_array().unwrap().contains(&file));

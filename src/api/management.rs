@@ -38,3 +38,10 @@ pub enum Deletion {
     Orphan,
     Stop,
 }
+
+/// Whether an app runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RunState {
+    Running,
+    Stopped,
+}

@@ -132,7 +132,7 @@ reasons! {
     Frozen,
     /// The annotation `appofapps.dev/run-state` overrides the run state of the spec; remove it to go back.
     RunStateOverridden,
-    /// The spec holds something that cannot be carried out; the message names the field.
+    /// The spec, or an annotation of the operator, holds something that cannot be carried out; the message names the field.
     InvalidSpec,
     /// A field that cannot change after creation was changed; put it back, or delete and create the object.
     ImmutableField,
@@ -214,6 +214,8 @@ reasons! {
     UnexpectedAnswer,
     /// The object is still used by others and stays until they are gone.
     InUse,
+    /// The definition of the object's kind is being deleted, and all objects with it; nothing goes before somebody decides.
+    DefinitionDeleted,
     /// The field is not managed by this object.
     NotManaged,
     /// A child is still moving.

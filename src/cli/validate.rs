@@ -1,4 +1,5 @@
 //! `validate`: what the API server and the operator would refuse, said before anything is applied.
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use super::output::{self, Output};
 use super::readable::Readable;
 use super::{PROBLEMS, count, render};
 use crate::admission::{self, Admission, Field, Judge, Objection};
+use crate::api::{API_VERSION, annotation};
 use crate::databricks::HostPolicy;
 use crate::kinds;
 
@@ -33,6 +35,10 @@ pub enum Error {
     Admission(#[from] admission::Error),
     #[error(transparent)]
     Output(#[from] output::Error),
+    #[error(
+        "nothing to judge: the input holds no object of {API_VERSION}; name the files that do, or render them first and give what comes out with -f - (kustomize build DIR, helm template CHART)"
+    )]
+    Nothing,
 }
 
 /// One thing that is wrong with one object, or with a file.
@@ -95,6 +101,9 @@ pub fn run(options: Options) -> Result<ExitCode, Error> {
     let unread = input.foreign.iter().filter(|o| !Readable::is_one(o));
     input::note_passed_over(unread.count());
     let report = judge(&admission, &policy, &input);
+    if report.objects == 0 && report.findings.is_empty() {
+        return Err(Error::Nothing);
+    }
     for note in &report.notes {
         eprintln!("{note}");
     }
@@ -176,6 +185,7 @@ fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
         if manifest.kind == "DatabricksWorkspace" {
             objections.extend(host(policy, &manifest.object));
         }
+        objections.extend(annotations(manifest));
         for objection in objections {
             let place = manifest.place(&objection.field);
             let found = finding(manifest, place, None, objection);
@@ -205,6 +215,25 @@ fn finding(
         message: objection.message,
         judge: Some(objection.judge),
     }
+}
+
+/// Annotations of ours that the operator would not understand, or that say nothing.
+fn annotations(manifest: &Manifest) -> Vec<Objection> {
+    let metadata = &manifest.object["metadata"];
+    let all = metadata["annotations"].as_object().into_iter().flatten();
+    let all: BTreeMap<String, String> = all
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect();
+    let uid = metadata["uid"].as_str();
+    let objection = |key: &str, message| {
+        let field = Field::new("metadata").key("annotations").key(key);
+        Objection::by_operator(field, message)
+    };
+    let misread = annotation::misread(&manifest.kind, &all, uid);
+    let misread = misread.iter().map(|m| objection(m.key, m.fault()));
+    let idle = annotation::idle(&manifest.kind, &all);
+    let idle = idle.iter().map(|idle| objection(&idle.key, idle.fault()));
+    misread.chain(idle).collect()
 }
 
 /// Whether the operator would send credentials to the host of a DatabricksWorkspace.
@@ -426,6 +455,33 @@ spec:
         assert!(workspace("not a url")[0].contains("host is the URL of a workspace"));
         assert!(workspace("https://db.example.com")[0].contains("--allowed-hosts"));
         assert!(workspace("https://x.cloud.databricks.com").is_empty());
+    }
+
+    #[test]
+    fn annotations_that_nobody_understands_and_those_that_say_nothing_are_found() {
+        let said = lines(&format!(
+            "{HEAD}DatabricksApp
+metadata:
+  name: sales
+  annotations:
+    appofapps.dev/paused: 'yes'
+    appofapps.dev/pause: 'true'
+    appofapps.dev/run-state: Stopped
+spec: {{workspaceRef: {{name: prod}}}}
+"
+        ));
+        assert_eq!(said.len(), 2, "{said:?}");
+        let (at, field) = ("x.yaml:6: DatabricksApp sales", "metadata.annotations");
+        assert_eq!(
+            said[0],
+            format!(
+                "{at}: {field}[appofapps.dev/paused]: \"yes\" is not understood; allowed is \"true\" or \"false\"; correct it, or remove the annotation"
+            )
+        );
+        assert!(
+            said[1].contains("[appofapps.dev/pause]: is not known to this version"),
+            "{said:?}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tracing::debug;
 
 use crate::api::FIELD_MANAGER;
-use crate::api::status::{ConditionType, cut, find};
+use crate::api::status::{ConditionType, Reason, cut, find};
 use crate::telemetry::Metrics;
 
 /// Longest note the API server takes, in bytes.
@@ -48,7 +48,7 @@ impl Note {
     }
 }
 
-/// The events of what changed between two passes: stalled for a reason, ready again.
+/// The events of what changed between two passes: stalled for a reason, a deletion held up by others, ready again.
 pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Note> {
     let mut notes = Vec::new();
     let active = |conditions: &[Condition], kind| {
@@ -68,6 +68,16 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Note> {
             reason.clone(),
             format!("{reason}: {message}"),
         ));
+    }
+    let in_use = |conditions: &[Condition]| {
+        let waits = active(conditions, ConditionType::Reconciling);
+        waits.filter(|(reason, _)| reason == Reason::InUse.name())
+    };
+    if let Some((reason, message)) = in_use(after)
+        && in_use(before).is_none()
+    {
+        let message = format!("the deletion waits: {message}");
+        notes.push(Note::warning(Reason::InUse.name(), reason, message));
     }
     let ready = |conditions: &[Condition]| {
         active(conditions, ConditionType::Ready).map(|(reason, _)| reason)
@@ -127,5 +137,28 @@ impl Events {
                 Err(error) => debug!(%error, "publishing an event"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::{Fact, merge};
+
+    fn waits(reason: Reason, message: &str) -> Vec<Condition> {
+        let fact = Fact::new(ConditionType::Reconciling, Some(true), reason, message);
+        merge(&[], &[fact], &[], 1, jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_deletion_that_others_hold_up_is_told_once() {
+        let moving = waits(Reason::Observing, "");
+        let (held, still) = (waits(Reason::InUse, "a, b"), waits(Reason::InUse, "b"));
+        for before in [&[][..], &moving] {
+            let told = transitions(before, &held);
+            let said = Note::warning("InUse", "InUse", "the deletion waits: a, b");
+            assert_eq!(told, [said]);
+        }
+        assert_eq!(transitions(&held, &still), []);
     }
 }

@@ -50,6 +50,10 @@ pub trait Step: Display + Debug + Clone + Send + Sync {
     fn verb(&self) -> &'static str;
     /// The fields that the write changes; empty when it makes or removes the whole.
     fn fields(&self) -> Vec<&'static str>;
+    /// Whether the write only lets go of something, which stays as it is.
+    fn lets_go(&self) -> bool {
+        false
+    }
 }
 
 /// Everything a plan is made of, besides the object itself.
@@ -160,6 +164,8 @@ pub trait Managed:
     /// Whether what the object made goes with it by itself, so that a deletion has to be carried out also where nothing else
     /// is written.
     const OWNS: bool = false;
+    /// The setting of the spec with which a deletion leaves everything as it is; empty: nothing is ever deleted with an object.
+    const ORPHANS: &'static str = "";
 
     /// What the object refers to; whatever happens to it wakes the object.
     fn refs(&self) -> Vec<Ref>;

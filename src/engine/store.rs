@@ -1,7 +1,9 @@
 //! The object's own place in the cluster: its finalizer and its status. The only writer of both.
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tracing::debug;
 
 use super::managed::{Managed, Trouble};
 use super::plan::Fate;
@@ -31,6 +33,23 @@ impl<K: Managed> Store<K> {
         let live = self.api(object).get_opt(&object.name_any()).await;
         let live = live.map_err(|e| trouble("reading the object", &e))?;
         Ok(live.filter(|l| l.uid() == object.uid()))
+    }
+
+    /// Whether the definition of the kind is being deleted, which deletes every object of it. An operator that may not read it
+    /// has to take a deletion as it is.
+    pub async fn definition_goes(&self) -> Result<bool, Trouble> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        match api.get_metadata_opt(&definition::<K>()).await {
+            Ok(found) => Ok(found.is_some_and(|d| d.metadata.deletion_timestamp.is_some())),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                debug!(
+                    kind = K::KIND,
+                    "the definition may not be read: {}", status.message
+                );
+                Ok(false)
+            }
+            Err(error) => Err(trouble("reading the definition", &error)),
+        }
     }
 
     /// Adds our finalizer beside those of others. A lost race is a retry: the next pass sees the new list.
@@ -130,6 +149,11 @@ impl<K: Managed> Store<K> {
         api.patch_status(&object.name_any(), &params, &Patch::Apply(body))
             .await
     }
+}
+
+/// Name of the kind's CustomResourceDefinition.
+pub fn definition<K: Managed>() -> String {
+    format!("{}.{}", K::plural(&()), K::group(&()))
 }
 
 /// What ends a lack of rights; the API server's own words name verb and resource.

@@ -4,6 +4,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::record::Record;
+use crate::api::annotation;
+use crate::api::app_of_apps::ChildKind;
 use crate::api::row::ChildView;
 use crate::telemetry::Clock;
 
@@ -108,6 +110,15 @@ pub fn gate(view: &ChildView, record: &Record, terms: Terms, now: Moment) -> Gat
     if view.is("Suspended") {
         let why = condition("Suspended").map_or("", |c| c.reason.as_str());
         return Gate::Held { why: why.into() };
+    }
+    // The child is not at fault, and waits for a word as one that is held.
+    let misread = annotation::misread(
+        ChildKind::DatabricksApp.name(),
+        &view.annotations,
+        Some(&view.uid),
+    );
+    if let Some(why) = annotation::told(&misread) {
+        return Gate::Held { why };
     }
     if let Some(stalled) = condition("Stalled").filter(|c| c.status == "True") {
         return Gate::Failed {

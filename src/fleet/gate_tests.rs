@@ -154,3 +154,18 @@ fn a_hold_on_a_child_that_was_proven_makes_no_new_version_of_it() {
     ];
     assert!(matches!(looked(&crash, 1), Gate::Failed { late: true, .. }));
 }
+
+#[test]
+fn a_child_that_waits_for_a_word_that_can_be_understood_neither_passes_nor_fails() {
+    let mut model = Model::new(spec(json!({ "apps": apps(&[("a", 1)]) })));
+    model.pass();
+    model.fare("a", Fate::Stalled);
+    assert!(matches!(of(&model), Gate::Failed { .. }));
+    let view = model.views.get_mut("a").unwrap();
+    let unclear = ("appofapps.dev/run-state".to_owned(), "stopped".to_owned());
+    view.annotations.extend([unclear]);
+    let Gate::Held { why } = of(&model) else {
+        unreachable!("{:?}", of(&model));
+    };
+    assert!(why.contains("run-state"), "{why}");
+}

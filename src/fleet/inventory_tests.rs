@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::api::app_of_apps::{AppOfAppsSpec, FleetSummary};
+use crate::api::status::Reason;
 use crate::fleet::ErrorReason;
 use crate::fleet::prune::{Verdict, status};
 use crate::fleet::testing::{Fate, Model, condition, parent, spec, stranger};
@@ -379,6 +380,33 @@ fn a_child_that_asks_to_leave_is_let_go_and_never_written_or_deleted_again() {
         );
         assert!(survey.foreign.is_empty() && survey.prune.names.is_empty());
     }
+}
+
+#[test]
+fn a_child_that_may_ask_to_leave_is_neither_written_nor_deleted_and_named() {
+    let mut model = Model::settled(teams(&["a", "b"]));
+    let a = model.views.get_mut("a-app").unwrap();
+    let unclear = ("appofapps.dev/detach".to_owned(), "yes".to_owned());
+    a.annotations.extend([unclear]);
+    a.spec["description"] = json!("mine");
+    let survey = model.pass();
+    assert!(survey.writes.is_empty() && survey.detach.is_empty());
+    let refused = &survey.refused["a-app"];
+    assert_eq!(refused.reason, Reason::InvalidSpec);
+    assert!(
+        refused.message.contains("appofapps.dev/detach: \"yes\""),
+        "{refused:?}"
+    );
+    assert_eq!(survey.failing[0].name, "a-app");
+    model.spec = teams(&["b"]);
+    let survey = model.pass();
+    let Verdict::Withheld { why } = &survey.prune.verdict else {
+        panic!("{survey:#?}");
+    };
+    assert!(why.starts_with("a-app: annotation"), "{why}");
+    let a = model.views.get_mut("a-app").unwrap();
+    a.annotations.remove("appofapps.dev/detach");
+    assert_eq!(pruned(&model.pass()), ["a-app"]);
 }
 
 #[test]

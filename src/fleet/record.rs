@@ -43,7 +43,7 @@ pub struct Record {
 impl Record {
     pub fn of(view: &ChildView) -> Self {
         let text = |key: &str| view.annotations.get(key).cloned();
-        let time = |key: &str| text(key).and_then(|t| t.parse().ok());
+        let time = |key: &str| annotation::time(&view.annotations, key);
         Self {
             revision: text(annotation::REVISION),
             set_at: time(annotation::REVISION_SET_AT),

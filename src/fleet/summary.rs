@@ -47,7 +47,9 @@ pub fn summary(
         if is_ready && reason(view, "Ready") == "Stopped" {
             counts.stopped += 1;
         }
-        if is_stalled {
+        if refused.contains_key(&view.name) {
+            // Named already.
+        } else if is_stalled {
             stalled.push((view, "Stalled"));
         } else if view.is("Reconciling") && reason(view, "Reconciling") == "ProgressingWithRetry" {
             retrying.push((view, "Reconciling"));

@@ -12,6 +12,7 @@ use super::rollout::{Decision, Requests, Rollout, Rules, Scene, rollout};
 use super::seats::seats;
 use super::summary::summary;
 use super::{GeneratorInputs, Parent};
+use crate::api::annotation;
 use crate::api::app_of_apps::{AppOfAppsSpec, FailingChild, FleetSummary, Preview, Strategy};
 use crate::api::row::ChildView;
 use crate::api::status::Reason;
@@ -115,6 +116,10 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         let child = generated.children.get(name);
         child.is_some_and(|child| child.revision == refused.revision)
     });
+    let unclear = unclear(&ours);
+    let asked = |(name, _): &(&String, &Refused)| generated.children.contains_key(*name);
+    let all = unclear.iter().filter(asked);
+    refused.extend(all.map(|(name, why)| (name.clone(), why.clone())));
     let is_foreign = |name: &str| {
         foreign
             .binary_search_by(|f| f.name.as_str().cmp(name))
@@ -166,6 +171,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         let again = facts.refused.get(name);
         !(write.why == Why::Create && renames.after.contains_key(name))
             && again.is_none_or(|r| r.revision != write.child.revision)
+            && !unclear.contains_key(name)
     });
     let open = rules.rolling && !rollout.complete;
     // Whose turn it is, of those that come once an old one is gone.
@@ -186,7 +192,11 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
             let limits = prune::Limits {
                 max_deletions: budget,
                 confirm: facts.confirm,
-                withheld: withheld(&generated, &ours, &renames, !due.is_empty(), open),
+                withheld: unclear
+                    .iter()
+                    .find(|(name, _)| !is_asked(&generated, name))
+                    .map(|(_, why)| why.message.clone())
+                    .or_else(|| withheld(&generated, &ours, &renames, !due.is_empty(), open)),
                 // Its successor, and with it the rollout, waits for it.
                 only: open.then(|| {
                     let old = renames
@@ -222,6 +232,24 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         order,
         generated,
     }
+}
+
+/// Children that may be about to leave their parent: nobody understands what their annotation `detach` says, by name.
+fn unclear(ours: &Ours<'_>) -> BTreeMap<String, Refused> {
+    let unclear = ours.iter().filter_map(|(name, (view, record))| {
+        let misread = annotation::unclear_detach(&view.annotations)?;
+        let why = Refused {
+            revision: record.revision.clone().unwrap_or_default(),
+            reason: Reason::InvalidSpec,
+            message: format!("{name}: {misread}; until then it is neither written nor deleted"),
+        };
+        Some(((*name).to_owned(), why))
+    });
+    unclear.collect()
+}
+
+fn is_asked(generated: &Generated, name: &str) -> bool {
+    generated.children.contains_key(name) || generated.kept.contains(name)
 }
 
 /// Names that left their parent, or are about to.

@@ -221,6 +221,9 @@ impl Managed for DatabricksWorkspace {
 }
 
 fn verdict(outcome: &Outcome<'_, DatabricksWorkspace>) -> Verdict {
+    if let Some(trouble) = outcome.trouble {
+        return Verdict::failed(trouble.fate, trouble.reason, &trouble.message);
+    }
     if let Some(wait) = &outcome.plan.wait {
         // After a start, that nobody was asked yet is no news.
         if wait.reason == Reason::Observing && !outcome.first && !outcome.changed {

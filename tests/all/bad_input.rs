@@ -513,3 +513,61 @@ async fn one_bad_element_stops_no_other_child() {
     assert!(foreign.contains(words), "{foreign}");
     scene.end().await;
 }
+
+async fn annotate(scene: &Scene, kind: &str, name: &str, key: &str, value: Value) {
+    let annotations = json!({format!("appofapps.dev/{key}"): value});
+    let patch = json!({"metadata": {"annotations": annotations}});
+    scene.merge(kind, name, patch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_annotation_that_nobody_understands_stops_all_writes_until_it_is_corrected() {
+    let test = "an_annotation_that_nobody_understands_stops_all_writes_until_it_is_corrected";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    scene.put(APP, "sales", running_app()).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    scene.zero().await;
+    annotate(&scene, APP, "sales", "paused", json!("yes")).await;
+    let parts = ["appofapps.dev/paused", "\"yes\"", "\"true\" or \"false\""];
+    stalls(&scene, APP, "sales", "InvalidSpec", &parts).await;
+    scene
+        .put(APP, "sales", with(json!({"description": "New"})))
+        .await;
+    scene
+        .until("the new spec is reported on", async || {
+            let app = scene.get(APP, "sales").await;
+            (app["status"]["observedGeneration"] == app["metadata"]["generation"]).then_some(())
+        })
+        .await;
+    scene.pass(Duration::from_secs(300)).await;
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    annotate(&scene, APP, "sales", "paused", json!("true")).await;
+    scene.wait(APP, "sales", "Suspended", "True/Paused").await;
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    // One that no version of this program knows holds nothing up.
+    annotate(&scene, APP, "sales", "pause", json!("true")).await;
+    annotate(&scene, APP, "sales", "paused", Value::Null).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    assert_eq!(scene.writes(true).await, 1, "{:?}", scene.requests().await);
+    scene.event(APP, "sales", "Warning/AnnotationIgnored").await;
+    let fleet = |n: &str| json!({"apps": [{"name": format!("app-{n}"), "spec": running_app()}]});
+    scene.put("AppOfApps", "fleet", fleet("a")).await;
+    let settled = "True/Succeeded";
+    scene.wait("AppOfApps", "fleet", "Ready", settled).await;
+    annotate(&scene, "AppOfApps", "fleet", "resume-rollout", json!("now")).await;
+    let parts = ["appofapps.dev/resume-rollout", "\"now\"", "a time like"];
+    stalls(&scene, "AppOfApps", "fleet", "InvalidSpec", &parts).await;
+    scene.put("AppOfApps", "fleet", fleet("b")).await;
+    scene.pass(Duration::from_secs(60)).await;
+    assert_eq!(scene.names(APP).await, ["app-a", "sales"]);
+    annotate(&scene, "AppOfApps", "fleet", "resume-rollout", Value::Null).await;
+    scene
+        .until("the child is made", async || {
+            let names = scene.names(APP).await;
+            names.contains(&"app-b".to_owned()).then_some(())
+        })
+        .await;
+    scene.end().await;
+}

@@ -1,5 +1,9 @@
 //! Objects go after what they stand for has gone, and not before.
-use kube::api::DeleteParams;
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::support::{Scene, Setting, running_app, stopped_app, with};
@@ -154,6 +158,7 @@ async fn a_workspace_in_use_waits_and_names_the_app() {
     let message = scene.message(WORKSPACE, "prod", "Ready").await;
     let user = format!("{}/sales", scene.namespace);
     assert!(message.contains(&user), "{message}");
+    scene.event(WORKSPACE, "prod", "Warning/InUse").await;
     scene.delete(APP, "sales").await;
     apps_go_after_their_remotes(&scene, &["sales"]).await;
     scene.gone(WORKSPACE, "prod").await;
@@ -205,10 +210,15 @@ async fn an_app_out_of_reach_is_given_up_only_by_an_annotation_that_quotes_its_u
         |uid: &Value| json!({"metadata": {"annotations": {"appofapps.dev/force-delete": uid}}});
     scene.sim.kill();
     scene.delete(APP, "sales").await;
-    scene.merge(APP, "sales", quote(&json!("sales"))).await;
     scene
         .wait(APP, "sales", "Ready", "Unknown/WorkspaceUnavailable")
         .await;
+    scene.merge(APP, "sales", quote(&json!("sales"))).await;
+    scene
+        .wait(APP, "sales", "Stalled", "True/InvalidSpec")
+        .await;
+    let message = scene.message(APP, "sales", "Stalled").await;
+    assert!(message.contains(uid.as_str().unwrap()), "{message}");
     scene.merge(APP, "sales", quote(&uid)).await;
     scene.gone(APP, "sales").await;
     scene.event(APP, "sales", "Warning/ForceDeleted").await;
@@ -231,4 +241,70 @@ async fn an_orphaned_app_lets_its_object_go_although_the_workspace_cannot_be_rea
     let (status, _) = scene.remote("/api/2.0/apps/sales").await;
     assert_eq!(status, 200);
     scene.end().await;
+}
+
+/// Deletes a definition as `kubectl delete crd` does.
+async fn undefine(scene: &Scene, name: &str) {
+    let all: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    all.delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_deleted_takes_no_app_with_it() {
+    let test = "a_definition_that_is_deleted_takes_no_app_with_it";
+    let setting = Setting {
+        own_cluster: true,
+        ..Setting::default()
+    };
+    let Some(scene) = Scene::set(test, setting).await else {
+        return;
+    };
+    let apps = json!([{"name": "child", "spec": stopped_app()}]);
+    scene.put(FLEET, "fleet", json!({"apps": apps})).await;
+    for name in ["kept", "meant"] {
+        scene.put(APP, name, stopped_app()).await;
+        scene.wait(APP, name, "Ready", "True/Stopped").await;
+    }
+    scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
+    scene.zero().await;
+    for name in ["appofapps.appofapps.dev", "databricksapps.appofapps.dev"] {
+        undefine(&scene, name).await;
+    }
+    let deleted = "True/DefinitionDeleted";
+    for name in ["kept", "meant", "child"] {
+        scene.wait(APP, name, "Stalled", deleted).await;
+    }
+    scene.wait(FLEET, "fleet", "Stalled", deleted).await;
+    let message = scene.message(APP, "kept", "Stalled").await;
+    for words in [
+        "databricksapps.appofapps.dev",
+        "spec.management.deletion: Orphan",
+        "appofapps.dev/delete-with-definition=true",
+    ] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    scene.pass(Duration::from_secs(600)).await;
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    // Each goes as somebody decides.
+    let orphan = json!({"spec": {"management": {"deletion": "Orphan"}}});
+    for name in ["kept", "child"] {
+        scene.merge(APP, name, orphan.clone()).await;
+    }
+    let orphans = json!({"spec": {"syncPolicy": {"onDeletion": "Orphan"}}});
+    scene.merge(FLEET, "fleet", orphans).await;
+    let meant =
+        json!({"metadata": {"annotations": {"appofapps.dev/delete-with-definition": "true"}}});
+    scene.merge(APP, "meant", meant).await;
+    let all: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    scene
+        .until("both definitions are gone", async || {
+            let left = all.list(&ListParams::default()).await.unwrap();
+            (left.items.len() == 1).then_some(())
+        })
+        .await;
+    for (name, status) in [("kept", 200), ("child", 200), ("meant", 404)] {
+        let (found, _) = scene.remote(&format!("/api/2.0/apps/{name}")).await;
+        assert_eq!(found, status, "{name}");
+    }
+    assert_eq!(scene.writes(true).await, 1, "{:?}", scene.requests().await);
 }

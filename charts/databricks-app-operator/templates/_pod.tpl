@@ -14,6 +14,10 @@
   value: {{ .Values.operator.logFormat | quote }}
 - name: DAO_LOG_FILTER
   value: {{ .Values.operator.logFilter | quote }}
+{{- if .Values.operator.logFilterConfigMap }}
+- name: DAO_LOG_FILTER_FILE
+  value: /etc/databricks-app-operator/log/filter
+{{- end }}
 - name: DAO_LEADER_ELECT
   value: {{ .Values.leaderElection.enabled | quote }}
 {{- if .Values.leaderElection.enabled }}
@@ -77,6 +81,11 @@
   mountPath: /etc/databricks-app-operator/ca
   readOnly: true
 {{- end }}
+{{- if .Values.operator.logFilterConfigMap }}
+- name: log-filter
+  mountPath: /etc/databricks-app-operator/log
+  readOnly: true
+{{- end }}
 {{- if and .Values.metrics.enabled .Values.metrics.certificateSecret }}
 - name: metrics-certificate
   mountPath: /etc/databricks-app-operator/metrics
@@ -105,6 +114,15 @@
     items:
     - key: {{ $.Values.caBundle.key }}
       path: ca.pem
+{{- end }}
+{{- with .Values.operator.logFilterConfigMap }}
+- name: log-filter
+  configMap:
+    name: {{ . }}
+    optional: true
+    items:
+    - key: {{ $.Values.operator.logFilterKey }}
+      path: filter
 {{- end }}
 {{- if .Values.metrics.enabled }}
 {{- with .Values.metrics.certificateSecret }}

@@ -371,6 +371,18 @@ fn a_parent_that_writes_nothing_shows_what_it_would() {
 }
 
 #[test]
+fn a_parent_whose_annotation_nobody_understands_is_refused_and_its_children_are_held() {
+    let mut text = manifest(&json!({"apps": apps(&[("a1", "x")])}));
+    text["metadata"]["annotations"] = json!({annotation::PAUSED: "yes"});
+    let found = read_over(&text.to_string(), &[], None);
+    let entry = &found.entries[0].entry;
+    assert_eq!(entry.refusals[0].reason, "InvalidSpec");
+    assert!(entry.refusals[0].message.contains("\"yes\""));
+    let child = found.entries[1].entry.held.as_ref().unwrap();
+    assert_eq!(child.reason, "InvalidSpec");
+}
+
+#[test]
 fn no_value_of_a_variable_is_part_of_a_difference() {
     let spec = |value: &str| {
         let mut list = apps(&[("a1", "x")]);

@@ -34,7 +34,7 @@ use crate::databricks::HostPattern;
 use crate::engine::fold::Hold;
 use crate::engine::managed::{Managed, Trouble};
 use crate::engine::plan::{self, Wish};
-use crate::engine::reconcile::hold;
+use crate::engine::reconcile::{hold, misread};
 use crate::fleet::Moment;
 use crate::kinds::app::Cluster;
 use crate::kinds::app::model::{Foreseen, foresee};
@@ -251,6 +251,10 @@ async fn look(looked: &Looked, candidate: Candidate) -> Entry {
     // Neither suspension nor pause holds up a deletion.
     let hold = hold(&app).filter(|_| app.metadata.deletion_timestamp.is_none());
     entry.held = entry.held.or(hold.map(Why::from));
+    if let Some(trouble) = misread(&app) {
+        entry.refusals.push(trouble.into());
+        return entry;
+    }
     match foreseen(looked, &app, &mut entry.held).await {
         Ok(foreseen) => {
             entry.changes = foreseen.changes;

@@ -15,7 +15,7 @@ use crate::api::app_of_apps::{AppOfApps, AppOfAppsSpec, FleetMode};
 use crate::api::row::ChildView;
 use crate::api::status::Reason;
 use crate::cli::input::Manifest;
-use crate::engine::reconcile::hold;
+use crate::engine::reconcile::{hold, misread};
 use crate::fleet::{ErrorReason, Facts, Generated, Moment, Survey};
 use crate::kinds::DatabricksApp;
 use crate::kinds::app_of_apps::{parent_of, requests_of};
@@ -92,7 +92,11 @@ pub fn follow(admission: &Admission, wish: &Wish<'_>) -> Followed {
     let (fleet, coming) = fleet::fleet(&scene);
     Followed {
         fleet,
-        refusals: refusals(manifest, &seen),
+        refusals: misread(parent)
+            .map(Why::from)
+            .into_iter()
+            .chain(refusals(manifest, &seen))
+            .collect(),
         notes,
         coming,
     }
@@ -128,5 +132,7 @@ pub fn held(parent: &AppOfApps) -> Option<Why> {
     }
     let plan = parent.spec.mode() == FleetMode::Plan;
     let read_only = || Why::new(Reason::ReadOnly, "mode Plan: nothing is written");
-    hold(parent).map(Why::from).or_else(|| plan.then(read_only))
+    let hold = hold(parent).map(Why::from);
+    hold.or_else(|| misread(parent).map(Why::from))
+        .or_else(|| plan.then(read_only))
 }

@@ -65,7 +65,7 @@ pub struct Need {
     pub group: &'static str,
     pub resources: Vec<String>,
     /// Empty: any name.
-    pub names: Vec<&'static str>,
+    pub names: Vec<String>,
     pub verbs: &'static [&'static str],
     pub why: &'static str,
 }
@@ -86,8 +86,8 @@ impl Need {
         }
     }
 
-    pub fn named(mut self, names: &[&'static str]) -> Self {
-        self.names = names.to_vec();
+    pub fn named<T: ToString>(mut self, names: &[T]) -> Self {
+        self.names = names.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -129,6 +129,7 @@ pub fn operator() -> Vec<(Place, Need)> {
             "owns children in clusters that let only those own who may change the owner's finalizers",
         )
     };
+    let definitions: Vec<String> = plurals.iter().map(|p| format!("{p}.{GROUP}")).collect();
     let leases = "coordination.k8s.io";
     let held: &[&str] = &["get", "update"];
     vec![
@@ -168,6 +169,16 @@ pub fn operator() -> Vec<(Place, Need)> {
                 &["create"],
                 "asks whether they may",
             ),
+        ),
+        (
+            Place::Cluster,
+            Need::new(
+                "apiextensions.k8s.io",
+                &["customresourcedefinitions"],
+                &["get"],
+                "tells a deletion of an app from that of its definition, with which no app is to go",
+            )
+            .named(&definitions),
         ),
         (
             Place::Objects,

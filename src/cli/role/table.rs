@@ -24,6 +24,7 @@ pub fn markdown() -> String {
          With `watchNamespaces` the rights of the first two kinds of place lie in a small ClusterRole. \
          `rbac.clusterRole.create: false` leaves it out. Then\n\n\
          - an installation that watches all namespaces is not noticed: see to it that there is none,\n\
+         - the deletion of a definition looks like that of its objects, and their apps go: see uninstall.md,\n\
          - the metrics endpoint cannot tell who asks: set `metrics.auth: false` and keep others off by a NetworkPolicy,\n\
          - a namespace that is deleted whole may hang, as its Roles can go before the objects in it: delete the objects \
          first.\n\n\

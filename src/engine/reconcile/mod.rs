@@ -14,11 +14,12 @@ use super::fold::Hold;
 use super::grace::Grace;
 use super::managed::{Acted, Inputs, Managed, Step, Trouble};
 use super::plan::{Fate, Plan, Wish};
-use super::store::{Store, newer};
+use super::store::{Store, definition, newer};
+use crate::api::FINALIZER;
+use crate::api::annotation::{self, Idle};
 use crate::api::management::Mode;
 use crate::api::names::ObjectName;
 use crate::api::status::{Reason, Status};
-use crate::api::{FINALIZER, annotation};
 use crate::telemetry::metrics::{PassResult, Total};
 use crate::telemetry::{Clock, Metrics, traces};
 
@@ -40,6 +41,8 @@ struct Known<K: Managed> {
     grace: Grace,
     /// When the status was last written.
     said: Option<Instant>,
+    /// Annotations that say nothing, as an event told them last.
+    idle: Vec<Idle>,
 }
 
 impl<K: Managed> Clone for Known<K> {
@@ -51,6 +54,7 @@ impl<K: Managed> Clone for Known<K> {
             failures: self.failures,
             grace: self.grace.clone(),
             said: self.said,
+            idle: self.idle.clone(),
         }
     }
 }
@@ -154,7 +158,8 @@ impl<K: Managed> Reconciler<K> {
             known.finalizer = false;
             self.remember(uid, &known);
         }
-        if !deleting && !holds_finalizer && hold.is_none() && !read_only {
+        let understood = misread(object).is_none();
+        if !deleting && !holds_finalizer && hold.is_none() && understood && !read_only {
             known.version = self.store.add_finalizer(object).await?.resource_version();
             known.finalizer = true;
             self.remember(uid, &known);
@@ -198,6 +203,12 @@ impl<K: Managed> Reconciler<K> {
             trouble: None,
             hold,
         };
+        // What is held by a word that is understood stays held, and says so.
+        if pass.hold.is_none()
+            && let Some(trouble) = misread(object)
+        {
+            return Ok(self.judged(pass, Some(trouble), known));
+        }
         let changed = object.meta().generation != Some(known.status.observed_generation);
         let world = match object.open(&self.hub, wish).await {
             Ok(world) => world,
@@ -220,6 +231,11 @@ impl<K: Managed> Reconciler<K> {
         });
         let mut trouble = None;
         let acts = object.mode() == Mode::Manage || (K::OWNS && wish == Wish::Deleting);
+        if wish == Wish::Deleting && acts && self.swept_along(object, &pass.plan).await? {
+            pass.plan = Plan::default();
+            pass.seen = Some(seen);
+            return Ok(self.judged(pass, Some(definition_deleted::<K>()), known));
+        }
         if pass.hold.is_none() && acts {
             for steps in pass.plan.steps.chunks(K::AT_ONCE) {
                 for step in steps {
@@ -347,7 +363,16 @@ impl<K: Managed> Reconciler<K> {
             failures: 0,
             grace: Grace::default(),
             said: None,
+            idle: Vec::new(),
         }))
+    }
+
+    /// Whether the deletion would take something away and is only that of the whole kind, which nobody asked for object by
+    /// object.
+    async fn swept_along(&self, object: &K, plan: &Plan<K::Step>) -> Result<bool, Trouble> {
+        let meant = annotation::is_true(object.annotations(), annotation::DELETE_WITH_DEFINITION);
+        let harmless = plan.steps.iter().all(Step::lets_go);
+        Ok(!meant && !harmless && self.store.definition_goes().await?)
     }
 
     /// `force-delete` quotes the object's own uid, so that no template can pin it.
@@ -416,17 +441,53 @@ fn unseen<M: Default, D: Default>() -> Status<M, D> {
 
 /// Why the object itself asks that nothing be written now. Neither reason holds up a deletion.
 pub fn hold<K: Managed>(object: &K) -> Option<Hold> {
-    if annotation::is_true(object.annotations(), annotation::PAUSED) {
+    let mut hold = if annotation::is_paused(K::KIND, object.annotations()) {
         let message = format!(
             "held by the annotation {}; remove it to go on",
             annotation::PAUSED
         );
-        return Some(Hold::new(Reason::Paused, message));
-    }
-    object.suspended().then(|| {
+        Hold::new(Reason::Paused, message)
+    } else if object.suspended() {
         let message = "held by spec.suspend; set it to false to go on";
         Hold::new(Reason::SuspendedBySpec, message)
-    })
+    } else {
+        return None;
+    };
+    if let Some(trouble) = misread(object) {
+        hold.message = format!("{}; {}", hold.message, trouble.message);
+    }
+    Some(hold)
+}
+
+/// What of the object's annotations nobody understands: until that ends nothing is written, as nobody knows what was meant.
+/// As with a hold a deletion goes on, unless it is about the deletion itself.
+pub fn misread<K: Managed>(object: &K) -> Option<Trouble> {
+    let uid = object.meta().uid.as_deref();
+    let mut wrong = annotation::misread(K::KIND, object.annotations(), uid);
+    if object.meta().deletion_timestamp.is_some() {
+        wrong.retain(|misread| misread.key == annotation::FORCE_DELETE);
+    }
+    let message = format!(
+        "{}; until then nothing is written",
+        annotation::told(&wrong)?
+    );
+    let fate = Fate::Stalled { recheck: None };
+    Some(Trouble::new(Reason::InvalidSpec, message, fate))
+}
+
+/// Kubernetes cannot take the deletion of a definition back, but what its objects stand for need not go with them.
+fn definition_deleted<K: Managed>() -> Trouble {
+    let message = format!(
+        "CustomResourceDefinition {} is being deleted, and every object of it; what this one stands for stays until somebody decides: to keep it, set {}; to have it deleted, set the annotation {}=true",
+        definition::<K>(),
+        K::ORPHANS,
+        annotation::DELETE_WITH_DEFINITION,
+    );
+    Trouble::new(
+        Reason::DefinitionDeleted,
+        message,
+        Fate::Stalled { recheck: None },
+    )
 }
 
 fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

@@ -9,7 +9,7 @@ use super::{Known, Pass, Reconciler, name_of};
 use crate::api::management::Mode;
 use crate::api::status::Status;
 use crate::api::{FINALIZER, annotation};
-use crate::engine::events::transitions;
+use crate::engine::events::{Note, transitions};
 use crate::engine::fold::{self, Verdict};
 use crate::engine::managed::{Acted, Managed, Outcome, Report, Step, Trouble};
 use crate::engine::plan::Wish;
@@ -118,6 +118,13 @@ impl<K: Managed> Reconciler<K> {
             details: report.details,
         };
         let mut notes = report.notes;
+        let idle = annotation::idle(K::KIND, object.annotations());
+        if idle != known.idle {
+            let keys: Vec<&str> = idle.iter().map(|idle| idle.key.as_str()).collect();
+            let told = annotation::told(&idle);
+            notes.extend(told.map(|told| Note::warning("AnnotationIgnored", keys.join(" "), told)));
+            known.idle = idle;
+        }
         let passed = known.said.map(|said| said.elapsed());
         let left = passed.and_then(|passed| K::STATUS_EVERY.checked_sub(passed));
         // What is new to a generation is never held back: others wait for it.

@@ -135,6 +135,7 @@ impl Managed for DatabricksApp {
     type Details = AppDetails;
 
     const KIND: &'static str = APP;
+    const ORPHANS: &'static str = "spec.management.deletion: Orphan";
 
     fn refs(&self) -> Vec<Ref> {
         let namespace = self.namespace().unwrap_or_default();

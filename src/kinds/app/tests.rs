@@ -458,7 +458,7 @@ fn the_run_state_annotation_overrides_the_spec_alone() {
         bench.settle(&spec, Wish::Live).unwrap().1,
         ["update", "stop"]
     );
-    annotate(&mut spec, annotation::RUN_STATE, "nonsense");
+    spec.metadata.annotations = None;
     assert_eq!(bench.settle(&spec, Wish::Live).unwrap().1[0], "start");
 }
 

@@ -118,12 +118,12 @@ pub fn parent_of(object: &AppOfApps, namespace_uid: Option<String>) -> Parent {
     }
 }
 
-/// What people ask of the rollout. A time that can't be read asks for nothing.
+/// What people ask of the rollout.
 pub fn requests_of(object: &AppOfApps) -> Requests {
-    let text = |key: &str| object.annotations().get(key);
+    let said = object.annotations();
     Requests {
-        resume: text(annotation::RESUME_ROLLOUT).and_then(|time| time.parse().ok()),
-        abort: text(annotation::ABORT_ROLLOUT).cloned(),
+        resume: annotation::time(said, annotation::RESUME_ROLLOUT),
+        abort: said.get(annotation::ABORT_ROLLOUT).cloned(),
     }
 }
 
@@ -139,6 +139,7 @@ impl Managed for AppOfApps {
     const KIND: &'static str = "AppOfApps";
     const AT_ONCE: usize = 8;
     const OWNS: bool = true;
+    const ORPHANS: &'static str = "spec.syncPolicy.onDeletion: Orphan";
     const STATUS_EVERY: Duration = Duration::from_secs(2);
 
     /// Its children wake it by their owner references, and what its generators read by these.

@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use super::Observed;
 use super::step::Step;
 use crate::api::app_of_apps::{AppOfApps, DeletionOrder, OnDeletion};
-use crate::api::label;
 use crate::api::row::ChildView;
 use crate::api::status::{self, Reason, cut};
+use crate::api::{annotation, label};
 use crate::engine::plan::{Fate, Plan, Refusal, Wait};
 use crate::fleet::{self, ErrorReason, Record, Survey, Why};
 
@@ -172,14 +172,19 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let rank = |view: &ChildView| place(view).map_or((1, None), |place| (0, Some(place)));
     let turn = ours.iter().map(|view| rank(view)).max();
     let now = |view: &&&ChildView| !reverse || Some(rank(view)) == turn;
-    let mut plan = Plan::wait(
-        Reason::Deleting,
-        format!("{} children are being deleted", ours.len()),
-        POLL,
-    );
+    // Whoever wrote it may have meant that the child is to stay.
+    let unclear = |view: &ChildView| annotation::unclear_detach(&view.annotations);
+    let waiting = ours.iter().filter(|view| !view.deleting);
+    let waiting = waiting.filter_map(|view| Some(format!("{}: {}", view.name, unclear(view)?)));
+    let waiting: Vec<String> = waiting.collect();
+    let mut message = format!("{} children are being deleted", ours.len());
+    if !waiting.is_empty() {
+        message = format!("{message}; {}", some(waiting.iter(), "; "));
+    }
+    let mut plan = Plan::wait(Reason::Deleting, message, POLL);
     plan.steps = ours
         .iter()
-        .filter(|view| !view.deleting)
+        .filter(|view| !view.deleting && unclear(view).is_none())
         .filter(now)
         .take(AT_ONCE)
         .map(|view| Step::Delete {

@@ -93,6 +93,7 @@ fn up_to_date(survey: &Survey, plan: &Plan<Step>) -> Fact {
         Reason::ChildRefused,
         Reason::QuotaExceeded,
         Reason::NamespaceTerminating,
+        Reason::InvalidSpec,
     ];
     if let Some(r) = plan.refusals.iter().find(|r| refusals.contains(&r.reason)) {
         return Fact::new(kind, Some(false), r.reason, r.message.clone());

@@ -52,6 +52,10 @@ impl managed::Step for Step {
         }
     }
 
+    fn lets_go(&self) -> bool {
+        matches!(self, Self::Orphan { .. } | Self::Detach { .. })
+    }
+
     fn fields(&self) -> Vec<&'static str> {
         match self {
             Self::Write { why, .. } => match why {

@@ -90,6 +90,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
             "operator",
             json!({"operator": {"allowedHosts": ["*.cloud.databricks.com", "adb-1.7.azuredatabricks.net"],
                 "artifactHosts": ["source-controller.flux-system.svc"], "logFilter": "debug", "logFormat": "text", "instance": "blue",
+                "logFilterConfigMap": "levels", "logFilterKey": "level",
                 "otlpEndpoint": "http://collector:4318", "extraArgs": ["--allow-insecure-hosts"],
                 "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}]}}),
         ),
@@ -106,7 +107,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
         (
             "network policy",
             json!({"networkPolicy": {"enabled": true, "apiServer": {"cidrs": ["10.0.0.1/32"], "ports": [6443]},
-                "https": {"cidrs": ["203.0.113.0/24"]}, "dns": {"to": [{"namespaceSelector": {}}]},
+                "https": {"cidrs": ["203.0.113.0/24"]}, "dns": {"to": [{"namespaceSelector": {}}], "ports": [53, 5353]},
                 "metricsFrom": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
                 "extraEgress": [{"ports": [{"port": 3128}]}]}}),
         ),
@@ -219,6 +220,19 @@ fn values_that_cannot_work_are_refused_with_the_field() {
         (
             "networkPolicy.apiServer.cidrs={10.0.0.1}",
             "/networkPolicy/apiServer/cidrs/0",
+        ),
+        ("networkPolicy.dns.ports={}", "/networkPolicy/dns/ports"),
+        (
+            "networkPolicy.dns.ports={dns}",
+            "/networkPolicy/dns/ports/0",
+        ),
+        (
+            "operator.logFilterConfigMap=Not_A_Name",
+            "/operator/logFilterConfigMap",
+        ),
+        (
+            "metrics.prometheusRule.runbookUrl=runbook.md",
+            "/metrics/prometheusRule/runbookUrl",
         ),
         ("projectedTokens[0].name=x", "audience"),
         (
@@ -357,6 +371,70 @@ fn definitions_survive_whoever_removes_the_release() {
                 .all(|(key, _)| !definition.annotations().contains_key(*key))
         );
     }
+}
+
+#[test]
+fn every_alert_links_to_the_runbook_that_was_given() {
+    let links = |rule: Value| {
+        let objects = by_name(&rendered(&json!({"metrics": {"prometheusRule": rule}})).unwrap());
+        let rule = find(&objects, &format!("PrometheusRule {NAME}/{NAME}"));
+        let groups = rule["spec"]["groups"].as_array().unwrap().iter();
+        let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        let links = rules.map(|rule| rule["annotations"]["runbook_url"].as_str().unwrap());
+        links.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let usual = links(json!({"enabled": true}));
+    let base = "https://appofapps.dev/docs/runbook.md#";
+    assert!(usual.len() > 10 && usual.iter().all(|link| link.starts_with(base)));
+    let given = "https://wiki.example.com/runbook";
+    let own = links(json!({"enabled": true, "runbookUrl": given}));
+    let moved = usual
+        .iter()
+        .map(|link| link.replace("https://appofapps.dev/docs/runbook.md", given));
+    assert_eq!(own, moved.collect::<Vec<_>>());
+}
+
+#[test]
+fn dns_is_let_through_at_every_port_that_is_given() {
+    let ports = |dns: Value| {
+        let policy = json!({"networkPolicy": {"enabled": true, "dns": dns}});
+        let objects = by_name(&rendered(&policy).unwrap());
+        let policy = find(&objects, &format!("NetworkPolicy {NAME}/{NAME}"));
+        policy["spec"]["egress"][0]["ports"].clone()
+    };
+    let both =
+        |port: i32| json!([{"port": port, "protocol": "UDP"}, {"port": port, "protocol": "TCP"}]);
+    assert_eq!(ports(json!({})), both(53));
+    assert_eq!(ports(json!({"ports": [5353]})), both(5353));
+    assert_eq!(
+        ports(json!({"ports": [53, 5353]}))
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+}
+
+#[test]
+fn a_log_filter_is_mounted_from_a_config_map_that_need_not_be_there_yet() {
+    let values = json!({"operator": {"logFilterConfigMap": "levels", "logFilterKey": "level"}});
+    let objects = by_name(&rendered(&values).unwrap());
+    let pod = &find(&objects, &format!("Deployment {NAME}/{NAME}"))["spec"]["template"]["spec"];
+    let volume = json!({"name": "log-filter", "configMap":
+        {"name": "levels", "optional": true, "items": [{"key": "level", "path": "filter"}]}});
+    assert!(pod["volumes"].as_array().unwrap().contains(&volume));
+    let container = &pod["containers"][0];
+    let mount = json!({"name": "log-filter", "readOnly": true,
+        "mountPath": "/etc/databricks-app-operator/log"});
+    assert!(
+        container["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .contains(&mount)
+    );
+    let file = json!({"name": "DAO_LOG_FILTER_FILE",
+        "value": "/etc/databricks-app-operator/log/filter"});
+    assert!(container["env"].as_array().unwrap().contains(&file));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fields::Setting;
+pub use crate::api::management::RunState;
 use crate::api::management::{Adopt, Deletion, Mode};
 use crate::api::names::{SecretKeyRef, WorkspaceRef};
 use crate::api::{annotation, duration};
@@ -178,13 +179,6 @@ pub struct Lifecycle {
     /// running if it has a source, later not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<RunState>,
-}
-
-/// Whether an app runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RunState {
-    Running,
-    Stopped,
 }
 
 /// Where the code comes from: exactly one of the four.
@@ -518,19 +512,9 @@ impl DatabricksApp {
         self.overridden_state().or(self.specified_state())
     }
 
-    /// What the annotation `run-state` asks for, where that differs from the spec. Another text than the two is no wish.
+    /// What the annotation `run-state` asks for, where that differs from the spec.
     pub fn overridden_state(&self) -> Option<RunState> {
-        let state = match self
-            .metadata
-            .annotations
-            .as_ref()?
-            .get(annotation::RUN_STATE)?
-            .as_str()
-        {
-            "Running" => RunState::Running,
-            "Stopped" => RunState::Stopped,
-            _ => return None,
-        };
+        let state = annotation::run_state(self.metadata.annotations.as_ref()?)?;
         (self.specified_state() != Some(state)).then_some(state)
     }
 

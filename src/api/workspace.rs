@@ -225,7 +225,8 @@ pub struct WorkspaceMemory {
     /// The last `appofapps.dev/reconcile-requested-at` that was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The workspace's id as the service told it at the first successful connection.
+    /// The workspace's id as the service told it at the last successful connection. Objects of two DatabricksWorkspaces with
+    /// the same id share the names of apps there.
     #[serde(
         rename = "workspaceID",
         default,

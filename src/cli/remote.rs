@@ -141,6 +141,27 @@ impl Remote {
             })
     }
 
+    /// All Workspaces that can be read, those of the input over the cluster's.
+    async fn known_workspaces(&self) -> BTreeMap<ObjectName, DatabricksWorkspace> {
+        let api: Api<DeserializeGuard<DatabricksWorkspace>> = Api::all(self.kube.clone());
+        let live = list(&api, ListParams::default()).await;
+        let live = live.unwrap_or_else(|error| {
+            eprintln!(
+                "note: listing DatabricksWorkspaces: {error}; whether others connect to the same workspace is not known"
+            );
+            Vec::new()
+        });
+        let live = live.into_iter().filter_map(|guarded| guarded.0.ok());
+        let mut known: BTreeMap<_, _> = live.map(|w| (name_of(&w), w)).collect();
+        for (name, workspace) in &self.workspaces {
+            let mut workspace = workspace.clone();
+            // What the operator found there holds on.
+            workspace.status = known.remove(name).and_then(|before| before.status);
+            known.insert(name.clone(), workspace);
+        }
+        known
+    }
+
     /// What the operator's passes over `apps` would share, with a first look at each of the workspaces.
     pub async fn look(
         &self,
@@ -148,13 +169,22 @@ impl Remote {
         apps: &[DatabricksApp],
         cluster: Cluster,
     ) -> Result<Looked, Error> {
+        let mut known = self.known_workspaces().await;
         let mut workspaces = Vec::new();
         for name in names {
-            workspaces.extend(self.workspace(name).await?);
+            match known.get(name) {
+                Some(workspace) => workspaces.push(workspace.clone()),
+                None => workspaces.extend(self.workspace(name).await?),
+            }
         }
+        known.extend(workspaces.iter().map(|w| (name_of(w), w.clone())));
         let namespaces = self.labels(&workspaces).await?;
         let index = Arc::new(Index::default());
         let woken = index.queue(WORKSPACE);
+        for (name, workspace) in &known {
+            let key = Key::new(WORKSPACE, name.clone());
+            index.saw(&key, workspace.refs(), Change::Spec);
+        }
         for app in apps {
             let key = Key::new(DatabricksApp::KIND, name_of(app));
             index.saw(&key, app.refs(), Change::Spec);
@@ -171,7 +201,7 @@ impl Remote {
         };
         let hub = Arc::new(Hub::new(
             self.kube.clone(),
-            store(workspaces.iter().cloned().map(|w| DeserializeGuard(Ok(w)))),
+            store(known.into_values().map(|w| DeserializeGuard(Ok(w)))),
             store(namespaces),
             index,
             settings,

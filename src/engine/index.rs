@@ -35,13 +35,15 @@ pub enum Ref {
         kind: &'static str,
         namespace: Option<String>,
     },
-    /// Something remote, by the workspace, the kind of thing and its name there. All who claim the same name wake each
-    /// other when they come, change or go.
+    /// Something remote, by the object that connects to it, the kind of thing and its name there. All who claim the same
+    /// name wake each other when they come, change or go.
     Remote {
-        workspace: ObjectName,
+        workspace: Key,
         what: &'static str,
         name: String,
     },
+    /// A remote workspace, by its own id. What two objects connect to is the same if both refer to the same place.
+    Place(String),
 }
 
 /// How much of an object changed.
@@ -79,13 +81,13 @@ impl Index {
         let old = inner.unlink(key);
         for reference in &refs {
             if matches!(reference, Ref::Remote { .. }) && !old.contains(reference) {
-                inner.wake(reference);
+                inner.wake_claimants(reference);
             }
             let holders = inner.holders.entry(reference.clone()).or_default();
             holders.insert(key.clone());
         }
         for reference in old.iter().filter(|old| !refs.contains(old)) {
-            inner.wake(reference);
+            inner.wake_claimants(reference);
         }
         inner.refs.insert(key.clone(), refs);
         inner.changed(key, change);
@@ -101,10 +103,10 @@ impl Index {
         let mut inner = self.lock();
         for reference in inner.unlink(key) {
             match &reference {
-                Ref::Remote { .. } => inner.wake(&reference),
+                Ref::Remote { .. } => inner.wake_claimants(&reference),
                 // It may wait for its users to go.
                 Ref::Spec(used) | Ref::Any(used) => inner.send(used),
-                Ref::All { .. } => {}
+                Ref::All { .. } | Ref::Place(_) => {}
             }
         }
         inner.changed(key, Change::Spec);
@@ -143,6 +145,12 @@ impl Index {
         holders.into_iter().flatten().cloned().collect()
     }
 
+    /// The objects that connect to the same remote workspace as this one, which is among them. `place`: its id, where it
+    /// may be known before the object says so.
+    pub fn twins(&self, workspace: &Key, place: Option<&str>) -> BTreeSet<Key> {
+        self.lock().twins(workspace, place)
+    }
+
     /// All objects of a kind that are known.
     pub fn known(&self, kind: &'static str) -> Vec<Key> {
         let inner = self.lock();
@@ -179,6 +187,38 @@ impl Inner {
         }
     }
 
+    /// As [`Inner::wake`]; of a remote name everybody who claims it, whichever object they connect by.
+    fn wake_claimants(&self, reference: &Ref) {
+        let Ref::Remote {
+            workspace,
+            what,
+            name,
+        } = reference
+        else {
+            return self.wake(reference);
+        };
+        for workspace in self.twins(workspace, None) {
+            self.wake(&Ref::Remote {
+                workspace,
+                what,
+                name: name.clone(),
+            });
+        }
+    }
+
+    fn twins(&self, workspace: &Key, place: Option<&str>) -> BTreeSet<Key> {
+        let refs = self.refs.get(workspace).into_iter().flatten();
+        let places = refs.filter(|reference| matches!(reference, Ref::Place(_)));
+        let places = places
+            .cloned()
+            .chain(place.map(|id| Ref::Place(id.to_owned())));
+        let mut twins = BTreeSet::from([workspace.clone()]);
+        for place in places {
+            twins.extend(self.holders.get(&place).into_iter().flatten().cloned());
+        }
+        twins
+    }
+
     fn changed(&self, key: &Key, change: Change) {
         self.wake(&Ref::Any(key.clone()));
         if change == Change::StatusOnly {
@@ -210,8 +250,16 @@ mod tests {
     }
 
     fn remote(name: &str) -> Ref {
+        remote_by("w", name)
+    }
+
+    fn connects(name: &str) -> Key {
+        Key::new("Workspace", ObjectName::new("ns", name))
+    }
+
+    fn remote_by(workspace: &str, name: &str) -> Ref {
         Ref::Remote {
-            workspace: ObjectName::new("ns", "w"),
+            workspace: connects(workspace),
             what: "app",
             name: name.into(),
         }
@@ -231,6 +279,40 @@ mod tests {
         assert_eq!(index.holders(&remote("x")), [app("a"), app("b")]);
         index.lost(&app("a"));
         assert_eq!(drain(&mut queue), ["b"]);
+    }
+
+    #[test]
+    fn who_claims_a_name_by_another_connection_to_the_same_place_wakes_the_others_too() {
+        let index = Index::default();
+        let mut queue = index.queue("App");
+        let place = |id: &str| vec![Ref::Place(id.into())];
+        index.saw(&connects("w"), place("7"), Change::Spec);
+        index.saw(&connects("v"), place("7"), Change::Spec);
+        index.saw(&connects("u"), place("8"), Change::Spec);
+        index.saw(&app("a"), vec![remote("x")], Change::Spec);
+        index.saw(&app("c"), vec![remote_by("u", "x")], Change::Spec);
+        assert!(drain(&mut queue).is_empty());
+        index.saw(&app("b"), vec![remote_by("v", "x")], Change::Spec);
+        assert_eq!(drain(&mut queue), ["a"]);
+        // A list that one connection took wakes those alone who use it.
+        index.wake(&remote("x"));
+        assert_eq!(drain(&mut queue), ["a"]);
+        index.lost(&app("a"));
+        assert_eq!(drain(&mut queue), ["b"]);
+    }
+
+    #[test]
+    fn an_object_that_has_not_said_its_place_yet_is_a_twin_by_the_id_that_is_known() {
+        let index = Index::default();
+        index.saw(&connects("v"), vec![Ref::Place("7".into())], Change::Spec);
+        index.saw(&connects("w"), vec![], Change::Spec);
+        let names = |place| {
+            let twins = index.twins(&connects("w"), place).into_iter();
+            twins.map(|key| key.name.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None), ["w"]);
+        assert_eq!(names(Some("7")), ["v", "w"]);
+        assert_eq!(names(Some("8")), ["w"]);
     }
 
     #[test]

@@ -82,7 +82,9 @@ impl Managed for DatabricksWorkspace {
     const KIND: &'static str = WORKSPACE;
 
     fn refs(&self) -> Vec<Ref> {
-        Vec::new()
+        let memory = self.status.as_ref().map(|status| &status.memory);
+        let place = memory.and_then(|memory| memory.workspace_id.clone());
+        place.into_iter().map(Ref::Place).collect()
     }
 
     fn suspended(&self) -> bool {
@@ -198,7 +200,7 @@ impl Managed for DatabricksWorkspace {
                     id: identity.id.clone(),
                 });
                 details.cloud.clone_from(&identity.cloud);
-                if memory.workspace_id.is_none() {
+                if identity.workspace_id.is_some() {
                     memory.workspace_id.clone_from(&identity.workspace_id);
                 }
             }
@@ -266,9 +268,14 @@ fn counts(workspace: &DatabricksWorkspace, world: &World, board: &Board<RemoteAp
     }
 }
 
+/// Whether an object declares it, by this Workspace or by another one of the same place.
 fn is_declared(workspace: &DatabricksWorkspace, world: &World, app: &str) -> bool {
-    let shared = Board::<RemoteApp>::reference(&name_of(workspace), app);
-    !world.hub.index.holders(&shared).is_empty()
+    let index = &world.hub.index;
+    let twins = index.twins(&Key::new(WORKSPACE, name_of(workspace)), None);
+    let mut names = twins
+        .iter()
+        .map(|twin| Board::<RemoteApp>::reference(&twin.name, app));
+    names.any(|name| !index.holders(&name).is_empty())
 }
 
 /// Apps that no object declares, by name, without the time.

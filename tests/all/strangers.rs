@@ -1,6 +1,7 @@
 //! Apps of other people under our name, and two objects that declare one app.
 use serde_json::{Value, json};
 
+use crate::diff::{command, text};
 use crate::support::{Scene, running_app, with};
 
 const APP: &str = "DatabricksApp";
@@ -216,5 +217,65 @@ async fn a_403_on_an_adopted_app_names_the_right_that_is_missing() {
     ] {
         assert!(message.contains(word), "{word} is not in: {message}");
     }
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_connections_to_one_workspace_share_its_names() {
+    let test = "two_connections_to_one_workspace_share_its_names";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    let ours = with(running_app(), "management", json!({"deletion": "Orphan"}));
+    scene.put(APP, "sales", ours).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    let id = remote_id(&scene).await;
+    let connection = scene.get("DatabricksWorkspace", "prod").await["spec"].clone();
+    scene.put("DatabricksWorkspace", "twin", connection).await;
+    scene
+        .wait("DatabricksWorkspace", "twin", "Ready", "True/Connected")
+        .await;
+    scene.zero().await;
+    // Adoption is of what nobody declares, by whichever connection, also while one of them is not used yet.
+    for adopt in ["IfUnowned", "Always"] {
+        let mut copy = with(running_app(), "management", json!({"adopt": adopt}));
+        copy["workspaceRef"] = json!({"name": "twin"});
+        copy["name"] = json!("sales");
+        copy["description"] = json!("Another one");
+        scene.put(APP, "copy", copy).await;
+        scene
+            .wait(APP, "copy", "Stalled", "True/NameConflict")
+            .await;
+        let message = scene.message(APP, "copy", "Stalled").await;
+        assert!(
+            message.contains("/sales declares the same app"),
+            "{message}"
+        );
+        let workspace = format!("{}/twin", scene.namespace);
+        let said = command(&scene, &["export", "--workspace", &workspace], "").await;
+        assert!(
+            text(&said.stderr).contains("passed over: 1 app"),
+            "{said:?}"
+        );
+        scene.more_lists(2).await;
+        scene.delete(APP, "copy").await;
+        scene.gone(APP, "copy").await;
+    }
+    assert_eq!(scene.writes(false).await, 0, "{:?}", scene.requests().await);
+    assert_eq!(remote_id(&scene).await, id);
+    let twin = scene.get("DatabricksWorkspace", "twin").await;
+    assert_eq!(twin["status"]["apps"]["unmanaged"], 0, "{twin:#}");
+    // Once it is let go, the next one may have it.
+    let mut heir = with(running_app(), "management", json!({"adopt": "IfUnowned"}));
+    heir["workspaceRef"] = json!({"name": "twin"});
+    heir["name"] = json!("sales");
+    scene.put(APP, "heir", heir).await;
+    scene
+        .wait(APP, "heir", "Stalled", "True/NameConflict")
+        .await;
+    scene.delete(APP, "sales").await;
+    scene.gone(APP, "sales").await;
+    scene.wait(APP, "heir", "Ready", "True/Running").await;
+    assert_eq!(remote_id(&scene).await, id);
     scene.end().await;
 }

@@ -51,6 +51,8 @@ pub fn guide() -> String {
 }
 
 /// So long requests that are under way may take when the workspace stops.
+/// The id of a workspace whose seed names none is this one and the port.
+const FIRST_ID: u64 = 1_234_567_890_000_000;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Why a workspace could not start.
@@ -113,7 +115,11 @@ impl Simulator {
         let address = listener.local_addr().map_err(failed)?;
 
         let log = log::RequestLog::new(log);
-        let shared = Arc::new(http::Shared::new(config, seed.unwrap_or_default(), log)?);
+        let mut seed = seed.unwrap_or_default();
+        // Two of them on one machine are two workspaces.
+        let id = FIRST_ID + u64::from(address.port());
+        seed.workspace.id.get_or_insert(id);
+        let shared = Arc::new(http::Shared::new(config, seed, log)?);
         let service = http::router(shared).into_make_service_with_connect_info::<http::Cut>();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();

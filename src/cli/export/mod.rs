@@ -19,6 +19,7 @@ use crate::admission::{self, Admission};
 use crate::api::management;
 use crate::api::names::{ObjectName, WorkspaceRef};
 use crate::api::status::Reason;
+use crate::engine::index::Key;
 use crate::engine::managed::{Managed, Trouble};
 use crate::engine::plan::Wish;
 use crate::engine::reconcile::name_of;
@@ -30,7 +31,7 @@ use crate::kinds::app::wire::RemoteApp;
 use crate::kinds::app::{Cluster, World};
 use crate::kinds::{self, DatabricksApp};
 use crate::telemetry::Clock;
-use crate::worlds::databricks::Board;
+use crate::worlds::databricks::{Board, WORKSPACE};
 
 /// Apps read at a time; the workspace's own limits hold as well.
 const AT_ONCE: usize = 8;
@@ -133,14 +134,18 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
     let connection = connection.map_err(unreachable)?;
     let namespace = options.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| name.namespace.clone());
-    let chosen = choose(&options, &connection.board(), &managers(&live, &name));
+    let identity = connection.identity().unwrap_or_default();
+    let own = Key::new(WORKSPACE, name.clone());
+    let index = &looked.shared.hub.index;
+    let managers = managers(&live, &index.twins(&own, identity.workspace_id.as_deref()));
+    let chosen = choose(&options, &connection.board(), &managers);
     let destination = Destination {
         workspace: WorkspaceRef {
             name: name.name.clone(),
             namespace: None,
         },
         adopt: options.adopt.into(),
-        identity: connection.identity().unwrap_or_default().user_name,
+        identity: identity.user_name,
     };
     let places = places(&chosen, &namespace, &live);
     let (looked, admission, workspace, destination) = (&looked, &admission, &name, &destination);
@@ -154,11 +159,12 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
     print(&options, chosen.problems, read)
 }
 
-/// The objects that declare apps of the workspace, by the apps' names.
-fn managers(live: &[DatabricksApp], workspace: &ObjectName) -> BTreeMap<String, ObjectName> {
+/// The objects that declare apps of the workspace by one of the DatabricksWorkspaces, by the apps' names.
+fn managers(live: &[DatabricksApp], workspaces: &BTreeSet<Key>) -> BTreeMap<String, ObjectName> {
     let declare = live.iter().filter(|app| {
         let namespace = app.namespace().unwrap_or_default();
-        app.spec.workspace_ref.resolve(&namespace) == *workspace
+        let workspace = app.spec.workspace_ref.resolve(&namespace);
+        workspaces.contains(&Key::new(WORKSPACE, workspace))
     });
     declare
         .map(|app| (app.remote_name().to_owned(), name_of(app)))

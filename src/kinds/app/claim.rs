@@ -14,15 +14,15 @@ pub struct Claimant {
     pub deleting: bool,
 }
 
-/// Who holds the id that exists comes first, then who holds any, then the oldest, then the smallest uid. An object that
-/// is going and holds nothing claims nothing.
+/// Who holds the id that exists comes first, then who holds any, then who stays, then the oldest, then the smallest uid. An
+/// object that is going and holds nothing claims nothing.
 pub fn winner<'a>(claimants: &'a [Claimant], remote_id: Option<&str>) -> Option<&'a Claimant> {
     claimants
         .iter()
         .filter(|c| !c.deleting || c.recorded.is_some())
         .min_by_key(|c| {
             let holds = remote_id.is_some() && c.recorded.as_deref() == remote_id;
-            (!holds, c.recorded.is_none(), c.created, &c.uid)
+            (!holds, c.recorded.is_none(), c.deleting, c.created, &c.uid)
         })
 }
 
@@ -67,6 +67,8 @@ mod tests {
         going.deleting = true;
         assert_eq!(first(&[going.clone(), young.clone()], None), "young");
         going.recorded = Some("id".into());
-        assert_eq!(first(&[going, young], Some("id")), "going");
+        assert_eq!(first(&[going.clone(), young], Some("id")), "going");
+        let stays = claimant("stays", 2, Some("id"));
+        assert_eq!(first(&[going, stays], Some("id")), "stays");
     }
 }

@@ -37,9 +37,9 @@ use tokio::sync::OnceCell;
 use crate::api::management::{Deletion, Mode};
 use crate::api::status::{Reason, Status};
 use crate::databricks::HostPattern;
-use crate::engine::controller::Objects;
+use crate::engine::controller::{Objects, find};
 use crate::engine::fold::Hold;
-use crate::engine::index::Ref;
+use crate::engine::index::{Key, Ref};
 use crate::engine::managed::{Acted, Managed, Outcome, Report, Trouble};
 use crate::engine::plan::{Fate, Plan, Wish};
 use crate::telemetry::metrics::Total;
@@ -141,7 +141,7 @@ impl Managed for DatabricksApp {
         let namespace = self.namespace().unwrap_or_default();
         let workspace = self.spec.workspace_ref.resolve(&namespace);
         vec![
-            Ref::Spec(crate::engine::index::Key::new(WORKSPACE, workspace.clone())),
+            Ref::Spec(Key::new(WORKSPACE, workspace.clone())),
             Board::<RemoteApp>::reference(&workspace, self.remote_name()),
         ]
     }
@@ -202,12 +202,15 @@ impl Managed for DatabricksApp {
             .hub
             .open(&self.spec.workspace_ref, &namespace, wish)
             .await?;
-        let identity = connection.identity().map(|i| i.user_name);
+        let identity = connection.identity();
+        let place = identity.as_ref().and_then(|i| i.workspace_id.as_deref());
+        let claimants = self.claimants(apps, place);
+        let identity = identity.map(|i| i.user_name);
         Ok(World {
             board: connection.board(),
             memo: connection.memo(),
             identity,
-            claimants: self.claimants(apps),
+            claimants,
             cluster: apps.cluster.clone(),
             freeze,
             max_apps,
@@ -292,23 +295,25 @@ impl DatabricksApp {
         Ok(seen)
     }
 
-    /// Everyone who declares the same app, as the index and the caches know them.
-    fn claimants(&self, apps: &Apps) -> Vec<claim::Claimant> {
+    /// Everyone who declares the same app, by whichever DatabricksWorkspace, as the index and the caches know them.
+    /// `place`: the workspace's own id.
+    fn claimants(&self, apps: &Apps, place: Option<&str>) -> Vec<claim::Claimant> {
         let namespace = self.namespace().unwrap_or_default();
-        let workspace = self.spec.workspace_ref.resolve(&namespace);
-        let shared = Board::<RemoteApp>::reference(&workspace, self.remote_name());
+        let workspace = Key::new(WORKSPACE, self.spec.workspace_ref.resolve(&namespace));
         let own = self.claimant();
-        let mut claimants: Vec<_> = apps
-            .hub
-            .index
-            .holders(&shared)
-            .into_iter()
+        let mut claimants = Vec::new();
+        for twin in apps.hub.index.twins(&workspace, place) {
+            let shared = Board::<RemoteApp>::reference(&twin.name, self.remote_name());
+            let holders = apps.hub.index.holders(&shared).into_iter();
             // Else a tenant could take a name away by declaring it in a workspace that is not open to them.
-            .filter(|key| apps.hub.admitted(&workspace, &key.name.namespace))
-            .filter_map(|key| crate::engine::controller::find(&apps.objects, &key.name))
-            .filter_map(|guarded| guarded.0.as_ref().ok().map(DatabricksApp::claimant))
-            .filter(|other| other.uid != own.uid)
-            .collect();
+            let admitted = holders.filter(|key| apps.hub.admitted(&twin.name, &key.name.namespace));
+            let objects = admitted.filter_map(|key| find(&apps.objects, &key.name));
+            claimants.extend(
+                objects
+                    .filter_map(|guarded| guarded.0.as_ref().ok().map(DatabricksApp::claimant))
+                    .filter(|other| other.uid != own.uid),
+            );
+        }
         claimants.push(own);
         claimants
     }

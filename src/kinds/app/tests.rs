@@ -271,11 +271,33 @@ fn of_two_objects_that_declare_one_app_the_second_names_the_first() {
     let mut bench = Bench::empty(&spec);
     let mut lose = |deleting| {
         let winner = ObjectName::new("a", "first");
-        bench.seen.claim = Claim::Lost { winner, deleting };
+        bench.seen.claim = Claim::Lost {
+            winner,
+            deleting,
+            holds: false,
+        };
         bench.plan(&spec, Wish::Live)
     };
     assert!(lose(false).refusals[0].message.contains("a/first"));
     assert_eq!(lose(true).wait.unwrap().reason, Reason::WaitingForName);
+}
+
+#[test]
+fn an_app_that_another_object_goes_on_managing_outlives_the_deletion_of_this_one() {
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    let mut lose = |holds, deleting| {
+        bench.seen.claim = Claim::Lost {
+            winner: ObjectName::new("a", "first"),
+            deleting,
+            holds,
+        };
+        bench.plan(&spec, Wish::Deleting).steps.len()
+    };
+    assert_eq!(lose(true, false), 0);
+    assert_eq!(lose(true, true), 1);
+    assert_eq!(lose(false, false), 1);
 }
 
 #[test]

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
 use super::connection::{Failed, Shared};
+use super::hub::WORKSPACE;
 use super::snapshot::{Look, Snapshot, next_list};
 use super::thin::Thin;
 use super::trouble;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
 use crate::databricks::{Error, Route};
-use crate::engine::index::Ref;
+use crate::engine::index::{Key, Ref};
 use crate::telemetry::metrics::LookResult;
 use crate::telemetry::traces;
 
@@ -205,10 +206,10 @@ impl<R: Row> Board<R> {
         }
     }
 
-    /// The reference that a row of that name wakes.
+    /// The reference that a row of that name wakes. `workspace`: the DatabricksWorkspace.
     pub fn reference(workspace: &ObjectName, name: &str) -> Ref {
         Ref::Remote {
-            workspace: workspace.clone(),
+            workspace: Key::new(WORKSPACE, workspace.clone()),
             what: R::WHAT,
             name: name.into(),
         }

@@ -77,7 +77,7 @@ impl Workspace {
     pub fn new(config: &Config, seed: &Seed) -> Result<Self, SeedError> {
         let clock = Clock::new(config.time_scale);
         let mut workspace = Self {
-            id: seed.workspace.id.unwrap_or(1_234_567_890_123_456),
+            id: seed.workspace.id.unwrap_or_default(),
             account_id: seed
                 .workspace
                 .account_id

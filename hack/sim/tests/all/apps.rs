@@ -3,9 +3,11 @@ use serde_json::json;
 
 use crate::harness::{ANN, Service};
 
+const WORKSPACE: &str = "workspace: {id: 1234567890123456}";
+
 #[tokio::test]
 async fn a_new_app_has_compute_on_its_way_up_and_becomes_active() {
-    let service = Service::start().await;
+    let service = Service::seeded(WORKSPACE).await;
     let created = service
         .post(
             "/api/2.0/apps",
@@ -149,7 +151,7 @@ async fn each_create_brings_new_identities() {
 
 #[tokio::test]
 async fn the_quota_counts_every_app() {
-    let service = Service::with("", |config| config.max_apps = 2).await;
+    let service = Service::with(WORKSPACE, |config| config.max_apps = 2).await;
     service.stopped_app("one").await;
     service.stopped_app("two").await;
     let refused = service

@@ -21,6 +21,8 @@ async fn token(service: &Service, form: &[(&str, &str)], basic: Option<(&str, &s
     read(request.send().await.unwrap()).await.unwrap()
 }
 
+const WORKSPACE: &str = "workspace: {id: 1234567890123456}";
+
 #[tokio::test]
 async fn a_request_without_a_known_token_gets_401_in_json() {
     let mut service = Service::start().await;
@@ -39,7 +41,7 @@ async fn a_request_without_a_known_token_gets_401_in_json() {
 
 #[tokio::test]
 async fn me_names_the_user_of_a_token_and_the_workspace() {
-    let service = Service::start().await;
+    let service = Service::seeded(WORKSPACE).await;
     let answer = service.get(ME).await;
     assert_eq!(answer.header("x-databricks-org-id"), "1234567890123456");
     assert!(!answer.header("x-request-id").is_empty());
@@ -85,7 +87,7 @@ async fn an_expired_token_gets_401() {
 
 #[tokio::test]
 async fn discovery_needs_no_token_and_leads_to_the_token_endpoint() {
-    let service = Service::start().await;
+    let service = Service::seeded(WORKSPACE).await;
     let open = async |url: String| -> Value {
         service
             .http

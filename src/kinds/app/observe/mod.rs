@@ -273,10 +273,12 @@ fn settle(app: &DatabricksApp, world: &World, seen: &Observed, draft: &Plan<Step
 
 fn claim(app: &DatabricksApp, world: &World, row: Option<&RemoteApp>) -> Claim {
     let own = app.metadata.uid.as_deref();
-    match winner(&world.claimants, row.map(|r| r.id.as_str())) {
+    let id = row.map(|r| r.id.as_str());
+    match winner(&world.claimants, id) {
         Some(winner) if Some(winner.uid.as_str()) != own => Claim::Lost {
             winner: winner.name.clone(),
             deleting: winner.deleting,
+            holds: id.is_some() && winner.recorded.as_deref() == id,
         },
         _ => Claim::Ours,
     }

@@ -198,6 +198,8 @@ pub enum Claim {
     Lost {
         winner: ObjectName,
         deleting: bool,
+        /// It recorded the app that exists.
+        holds: bool,
     },
 }
 
@@ -270,7 +272,10 @@ pub fn plan(app: &DatabricksApp, inputs: &Inputs<'_>) -> Plan<Step> {
 }
 
 fn live(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>) -> Plan<Step> {
-    if let Claim::Lost { winner, deleting } = &inputs.seen.claim {
+    if let Claim::Lost {
+        winner, deleting, ..
+    } = &inputs.seen.claim
+    {
         if *deleting {
             let message = format!("{winner} declares the same app and is being deleted");
             return Plan::wait(Reason::WaitingForName, message, POLL);
@@ -402,8 +407,15 @@ pub fn ownership(
         None if adopt == Adopt::Never => Err(stalled(
             Reason::NameConflict,
             format!(
-                "an app {} exists, created by {}: choose another spec.name, or set spec.management.adopt: IfUnowned to take it over",
-                remote.name, remote.creator
+                "an app {} exists, created by {}{}: choose another spec.name, or set spec.management.adopt: IfUnowned to take it over",
+                remote.name,
+                remote.creator,
+                match remote.creator.eq_ignore_ascii_case(identity) {
+                    true => {
+                        ", which is the operator itself (for an object that is gone, or for another cluster)"
+                    }
+                    false => "",
+                }
             ),
         )),
         _ => Ok(()),
@@ -427,8 +439,16 @@ fn teardown(app: &DatabricksApp, inputs: &Inputs<'_>, remote: Option<&RemoteApp>
     let recorded = inputs.memory.app.as_ref();
     let ours = recorded.is_some_and(|r| r.id == remote.id)
         || created_by_us(inputs.memory, &inputs.seen.identity, remote);
-    if !ours {
-        // Somebody else's app under our name: let go.
+    let held = matches!(
+        inputs.seen.claim,
+        Claim::Lost {
+            deleting: false,
+            holds: true,
+            ..
+        }
+    );
+    if !ours || held {
+        // Somebody else's app under our name, or one that another object goes on managing: let go.
         return Plan::default();
     }
     let state = remote.compute_state.as_str();

@@ -174,9 +174,19 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let now = |view: &&&ChildView| !reverse || Some(rank(view)) == turn;
     // Whoever wrote it may have meant that the child is to stay.
     let unclear = |view: &ChildView| annotation::unclear_detach(&view.annotations);
-    let waiting = ours.iter().filter(|view| !view.deleting);
-    let waiting = waiting.filter_map(|view| Some(format!("{}: {}", view.name, unclear(view)?)));
-    let waiting: Vec<String> = waiting.collect();
+    let waits = |view: &ChildView| match view.deleting {
+        false => unclear(view).map(|misread| format!("{}: {misread}", view.name)),
+        true if view.is("Stalled") => {
+            let why = view.condition("Stalled");
+            Some(format!(
+                "{}: {}",
+                view.name,
+                why.map_or("", |why| &why.reason)
+            ))
+        }
+        true => None,
+    };
+    let waiting: Vec<String> = ours.iter().filter_map(|view| waits(view)).collect();
     let mut message = format!("{} children are being deleted", ours.len());
     if !waiting.is_empty() {
         message = format!("{message}; {}", some(waiting.iter(), "; "));

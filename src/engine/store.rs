@@ -39,8 +39,9 @@ impl<K: Managed> Store<K> {
     /// has to take a deletion as it is.
     pub async fn definition_goes(&self) -> Result<bool, Trouble> {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        match api.get_metadata_opt(&definition::<K>()).await {
-            Ok(found) => Ok(found.is_some_and(|d| d.metadata.deletion_timestamp.is_some())),
+        match api.get_metadata(&definition::<K>()).await {
+            Ok(found) => Ok(found.metadata.deletion_timestamp.is_some()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 debug!(
                     kind = K::KIND,

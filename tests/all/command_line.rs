@@ -48,6 +48,18 @@ fn valid_manifests_give_exit_code_0_and_others_1() {
 }
 
 #[test]
+fn input_without_an_object_of_ours_is_no_valid_input() {
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    for input in ["", "---\n# nothing\n---\n", other] {
+        let nothing = run(&["validate", "-f", "-"], input);
+        let said = text(&nothing.stderr);
+        assert_eq!(code(&nothing), 1, "{input:?}: {said}");
+        assert!(said.contains("nothing to judge") && said.contains("kustomize build"));
+        assert_eq!(text(&nothing.stdout), "");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_told_apart_from_a_wrong_manifest() {
     for arguments in [
         &["validate"][..],

@@ -267,14 +267,18 @@ async fn a_definition_that_is_deleted_takes_no_app_with_it() {
     }
     scene.wait(FLEET, "fleet", "Ready", "True/Succeeded").await;
     scene.zero().await;
-    for name in ["appofapps.appofapps.dev", "databricksapps.appofapps.dev"] {
-        undefine(&scene, name).await;
-    }
     let deleted = "True/DefinitionDeleted";
+    undefine(&scene, "appofapps.appofapps.dev").await;
+    scene.wait(FLEET, "fleet", "Stalled", deleted).await;
+    let child = scene.get(APP, "child").await;
+    assert!(
+        child["metadata"]["deletionTimestamp"].is_null(),
+        "{child:#}"
+    );
+    undefine(&scene, "databricksapps.appofapps.dev").await;
     for name in ["kept", "meant", "child"] {
         scene.wait(APP, name, "Stalled", deleted).await;
     }
-    scene.wait(FLEET, "fleet", "Stalled", deleted).await;
     let message = scene.message(APP, "kept", "Stalled").await;
     for words in [
         "databricksapps.appofapps.dev",

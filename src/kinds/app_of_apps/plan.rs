@@ -174,9 +174,19 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
     let now = |view: &&&ChildView| !reverse || Some(rank(view)) == turn;
     // Whoever wrote it may have meant that the child is to stay.
     let unclear = |view: &ChildView| annotation::unclear_detach(&view.annotations);
-    let waiting = ours.iter().filter(|view| !view.deleting);
-    let waiting = waiting.filter_map(|view| Some(format!("{}: {}", view.name, unclear(view)?)));
-    let waiting: Vec<String> = waiting.collect();
+    let waits = |view: &ChildView| match view.deleting {
+        false => unclear(view).map(|misread| format!("{}: {misread}", view.name)),
+        true if view.is("Stalled") => {
+            let why = view.condition("Stalled");
+            Some(format!(
+                "{}: {}",
+                view.name,
+                why.map_or("", |why| &why.reason)
+            ))
+        }
+        true => None,
+    };
+    let waiting: Vec<String> = ours.iter().filter_map(|view| waits(view)).collect();
     let mut message = format!("{} children are being deleted", ours.len());
     if !waiting.is_empty() {
         message = format!("{message}; {}", some(waiting.iter(), "; "));
@@ -194,4 +204,39 @@ pub fn teardown(parent: &AppOfApps, seen: &Observed) -> Plan<Step> {
         })
         .collect();
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::testing::{Model, apps, parent, spec};
+
+    #[test]
+    fn a_parent_that_goes_leaves_a_child_that_may_ask_to_stay_and_names_it() {
+        let mut model = Model::new(spec(json!({"apps": apps(&[("a", 1), ("b", 1)])})));
+        model.pass();
+        let a = model.views.get_mut("a").unwrap();
+        let unclear = (annotation::DETACH.to_owned(), "yes".to_owned());
+        a.annotations.extend([unclear]);
+        let seen = Observed {
+            parent: parent(),
+            existing: model.views.values().cloned().map(Arc::new).collect(),
+            survey: model.survey(),
+        };
+        let mut object = AppOfApps::new("fleet", model.spec.clone());
+        object.metadata.uid = Some(parent().uid);
+        let plan = teardown(&object, &seen);
+        let names: Vec<&str> = plan.steps.iter().map(Step::name).collect();
+        assert_eq!(names, ["b"]);
+        let message = plan.wait.unwrap().message;
+        assert!(
+            message.starts_with("2 children are being deleted; a: annotation appofapps.dev/detach"),
+            "{message}"
+        );
+    }
 }

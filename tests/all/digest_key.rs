@@ -22,7 +22,7 @@ async fn the_shipped_roles_let_the_operator_make_its_key_and_never_change_it() {
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    let client = operator(&envtest::install(cluster).await.unwrap()).await;
+    let client = operator(&envtest::install(&cluster).await.unwrap()).await;
     assert_eq!(client.default_namespace(), envtest::NAMESPACE);
     let admin = cluster.client().await.unwrap();
     let secrets: Api<Secret> = Api::namespaced(admin, envtest::NAMESPACE);

@@ -348,8 +348,9 @@ fn every_manifest_is_valid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_of_every_document_work_in_their_order() {
     let test = "the_commands_of_every_document_work_in_their_order";
-    let found = envtest::shared_cluster_or_leave_out(test).await.unwrap();
-    if found.is_none() || !envtest::programs_or_leave_out(test).unwrap() {
+    if !envtest::control_plane_or_leave_out(test).await.unwrap()
+        || !envtest::programs_or_leave_out(test).unwrap()
+    {
         return;
     }
     let kubectl = tokio::task::spawn_blocking(|| envtest::kubectl(Build::IfMissing).unwrap());

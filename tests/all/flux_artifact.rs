@@ -36,7 +36,7 @@ async fn each_way_of_having_no_artifact_is_told_apart() {
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    let client = operator(&envtest::install(cluster).await.unwrap()).await;
+    let client = operator(&envtest::install(&cluster).await.unwrap()).await;
     let admin = cluster.client().await.unwrap();
     let artifacts = Artifacts::new(client, default_hosts());
     let digest = format!("sha256:{}", "0".repeat(64));

@@ -115,7 +115,7 @@ async fn what_is_valid_offline_is_what_the_api_server_takes() {
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    envtest::install(cluster).await.unwrap();
+    envtest::install(&cluster).await.unwrap();
     let client = cluster.client().await.unwrap();
     let mut cases = good_cases();
     cases.extend(bad_cases());
@@ -182,7 +182,7 @@ async fn the_table_of_invalid_manifests_says_what_the_api_server_says() {
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    envtest::install(cluster).await.unwrap();
+    envtest::install(&cluster).await.unwrap();
     let client = cluster.client().await.unwrap();
     let mut table = String::from(
         "# Invalid manifests\n\nWhat the API server answers to manifests with one fault each. Written by the test that sends them \
@@ -272,7 +272,7 @@ async fn the_api_server_reads_rendered_children_as_they_are_meant_and_judges_the
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    envtest::install(cluster).await.unwrap();
+    envtest::install(&cluster).await.unwrap();
     let client = cluster.client().await.unwrap();
     let mut apps: Vec<Value> = TRICKY
         .iter()

@@ -50,8 +50,8 @@ pub use programs::{
 };
 pub use show::describe;
 pub use testing::{
-    cluster_or_leave_out, gitops_or_leave_out, own_cluster_or_leave_out, programs_or_leave_out,
-    shared_cluster_or_leave_out,
+    SharedCluster, cluster_or_leave_out, control_plane_or_leave_out, gitops_or_leave_out,
+    own_cluster_or_leave_out, programs_or_leave_out, shared_cluster_or_leave_out,
 };
 
 /// The repository that this crate was built in: manifests, definitions and the control plane's sources lie there.

@@ -1,20 +1,56 @@
-//! Clusters for tests: what happens on a machine without a control plane, and one cluster for a whole test program.
+//! Clusters for tests: what happens on a machine without a control plane, and the few that all tests of a program share.
+//!
+//! A start takes seconds, so most tests borrow a cluster that others used before, one at a time: an operator watches every
+//! namespace, and definitions, roles and the audit log belong to the whole cluster. Tests wait more than they compute, so
+//! there are [`LANES`] of them; one that is idle is taken before another is started. A test that fails keeps what it left
+//! behind from the next one: its cluster ends with it.
 
 use std::io::Write;
-use std::sync::OnceLock;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::binaries::{Binaries, BinariesError, Build};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
 use crate::gitops::{Gitops, GitopsError};
-use crate::golang::Build;
 use crate::programs::{self, ProgramError};
 use crate::sys;
 
 /// `1`: nothing may be left out; a missing control plane is a failure.
 const STRICT: &str = "DAO_TEST_STRICT";
 
-static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
+/// Most clusters that are shared at a time. Each takes some 500 MB, and its operator and fake workspace their share of a core.
+const LANES: usize = 2;
+static FREE: Semaphore = Semaphore::const_new(LANES);
+static IDLE: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
+
+/// A cluster that its holder has to itself, with what earlier holders left in it: a test keeps to namespaces of its own.
+pub struct SharedCluster {
+    cluster: Arc<Cluster>,
+    // Given back after the cluster was.
+    _lane: Option<SemaphorePermit<'static>>,
+}
+
+impl Deref for SharedCluster {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl Drop for SharedCluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            idle().push(self.cluster.clone());
+        }
+    }
+}
+
+fn idle() -> std::sync::MutexGuard<'static, Vec<Arc<Cluster>>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A cluster of the test's own; `None` after saying that `test` was left out, when this machine has no control plane
 /// and `DAO_TEST_STRICT` is not 1.
@@ -27,28 +63,50 @@ pub async fn own_cluster_or_leave_out(
     test: &str,
     options: ClusterOptions,
 ) -> Result<Option<Cluster>, ClusterError> {
-    let cluster = tolerant_start(options).await?;
-    if cluster.is_none() {
-        say_left_out(test);
+    match control_plane_or_leave_out(test).await? {
+        true => Cluster::start(options).await.map(Some),
+        false => Ok(None),
     }
-    Ok(cluster)
 }
 
-/// The one cluster that the tests of a program share, started by the first that asks and ended with the program. Tests
-/// keep apart by namespaces of their own.
+/// The next shared cluster that nobody has, for as long as the caller keeps it; `None` as in [`cluster_or_leave_out`].
 pub async fn shared_cluster_or_leave_out(
     test: &str,
-) -> Result<Option<&'static Cluster>, ClusterError> {
-    let cluster = SHARED
-        .get_or_try_init(async || {
-            sys::at_exit(end_shared);
-            tolerant_start(ClusterOptions::default()).await
-        })
-        .await?;
-    if cluster.is_none() {
-        say_left_out(test);
+) -> Result<Option<SharedCluster>, ClusterError> {
+    static AT_EXIT: Once = Once::new();
+    AT_EXIT.call_once(|| sys::at_exit(end_shared));
+    // Nobody closes it, so this is no error.
+    let lane = FREE.acquire().await.ok();
+    let used = idle().pop();
+    let cluster = match used {
+        Some(cluster) => Some(cluster),
+        None => cluster_or_leave_out(test).await?.map(Arc::new),
+    };
+    Ok(cluster.map(|cluster| SharedCluster {
+        cluster,
+        _lane: lane,
+    }))
+}
+
+/// Whether this machine has a control plane, built by the first that asks; says that `test` was left out when it has none
+/// and `DAO_TEST_STRICT` is not 1. Takes minutes while it builds.
+pub async fn control_plane_or_leave_out(test: &str) -> Result<bool, ClusterError> {
+    /// The search is not repeated once it failed: it may have been a build of minutes.
+    static MISSING: OnceLock<()> = OnceLock::new();
+    if MISSING.get().is_none() {
+        let search = tokio::task::spawn_blocking(|| Binaries::find(Build::IfMissing));
+        match search.await.map_err(ClusterError::Interrupted)? {
+            Ok(_) => return Ok(true),
+            Err(error @ BinariesError::Missing { .. }) if !strict() => {
+                if MISSING.set(()).is_ok() {
+                    let _ = writeln!(std::io::stderr(), "{error}");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(cluster.as_ref())
+    say_left_out(test);
+    Ok(false)
 }
 
 /// Whether fake workspace and operator are built; says that `test` was left out when they are not and
@@ -81,24 +139,6 @@ fn strict() -> bool {
     std::env::var(STRICT).is_ok_and(|value| value == "1")
 }
 
-/// The search is not repeated once it failed: it may have been a build of minutes.
-async fn tolerant_start(options: ClusterOptions) -> Result<Option<Cluster>, ClusterError> {
-    static MISSING: OnceLock<()> = OnceLock::new();
-    if MISSING.get().is_some() {
-        return Ok(None);
-    }
-    match Cluster::start(options).await {
-        Ok(cluster) => Ok(Some(cluster)),
-        Err(error) if error.nothing_to_start() && !strict() => {
-            if MISSING.set(()).is_ok() {
-                let _ = writeln!(std::io::stderr(), "{error}");
-            }
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Past the test harness, which would swallow the output of a test that passes.
 fn say_left_out(test: &str) {
     let _ = writeln!(
@@ -108,7 +148,7 @@ fn say_left_out(test: &str) {
 }
 
 extern "C" fn end_shared() {
-    if let Some(Some(cluster)) = SHARED.get() {
+    for cluster in idle().drain(..) {
         cluster.end();
     }
 }

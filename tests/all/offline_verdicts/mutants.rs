@@ -83,7 +83,7 @@ async fn every_field_in_every_wrong_shape_is_judged_as_the_api_server_judges_it(
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {
         return;
     };
-    envtest::install(cluster).await.unwrap();
+    envtest::install(&cluster).await.unwrap();
     let client = cluster.client().await.unwrap();
     let mut full = app(json!({
         "name": "sales-2", "compute": {"size": "Large"}, "userAuthorization": {"scopes": ["sql"]}, "suspend": false,

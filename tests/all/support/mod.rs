@@ -1,7 +1,7 @@
 //! Ring 3: a real API server, the operator as a process under its own ServiceAccount, the fake workspace beside it.
 //!
-//! Every scene has a fake workspace, an operator and a namespace of its own; the API server is usually shared, so these run one
-//! after the other. Nothing sleeps: [`Scene::until`] waits for a condition with a deadline, and prints the objects, their
+//! Every scene has a fake workspace, an operator and a namespace of its own; the API server is usually one of the few that
+//! scenes share, of which it has one to itself until it ends. Nothing sleeps: [`Scene::until`] waits for a condition with a deadline, and prints the objects, their
 //! events and the operator's log when it does not come.
 pub mod proxy;
 pub mod scripted;
@@ -9,18 +9,17 @@ pub mod scripted;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envtest::audit::{self, Entry};
 use envtest::{
-    Cluster, ClusterOptions, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, Sim, SimOptions,
+    Cluster, ClusterOptions, NAMESPACE, Operator, OperatorOptions, SERVICE_ACCOUNT, SharedCluster,
+    Sim, SimOptions,
 };
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Who the operator is in the fake workspace.
 pub const IDENTITY: &str = "operator@example.com";
@@ -28,9 +27,6 @@ pub const IDENTITY: &str = "operator@example.com";
 pub const DEADLINE: Duration = Duration::from_secs(100);
 const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(10);
-
-/// Held by who has the shared API server for itself, as every scene on it does.
-static TURN: std::sync::LazyLock<Arc<Mutex<()>>> = std::sync::LazyLock::new(Arc::default);
 
 /// How a scene differs from the usual one.
 pub struct Setting {
@@ -78,7 +74,7 @@ impl Default for Setting {
 
 /// The API server of a scene.
 pub enum Served {
-    Shared(&'static Cluster),
+    Shared(SharedCluster),
     Own(Box<Cluster>),
 }
 
@@ -106,8 +102,6 @@ pub struct Scene {
     pub log: PathBuf,
     options: OperatorOptions,
     folder: tempfile::TempDir,
-    /// Of the shared API server
-    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Scene {
@@ -120,7 +114,6 @@ impl Scene {
         if !envtest::programs_or_leave_out(test).unwrap() {
             return None;
         }
-        let mut turn = None;
         let cluster = match setting.own_cluster {
             true => {
                 let options = ClusterOptions {
@@ -131,10 +124,7 @@ impl Scene {
                 let own = own.await.unwrap()?;
                 Served::Own(Box::new(own))
             }
-            false => {
-                turn = Some(TURN.clone().lock_owned().await);
-                Served::Shared(envtest::shared_cluster_or_leave_out(test).await.unwrap()?)
-            }
+            false => Served::Shared(envtest::shared_cluster_or_leave_out(test).await.unwrap()?),
         };
         let mut kubeconfig = envtest::install(&cluster).await.unwrap();
         // A client of this test's own runtime: the cluster outlives it.
@@ -178,7 +168,6 @@ impl Scene {
             log,
             options,
             folder,
-            _turn: turn,
         };
         let secret = setting.token.unwrap_or(token);
         scene.apply(&scene.connection(&secret)).await;

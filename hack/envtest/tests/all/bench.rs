@@ -6,10 +6,7 @@ use serde_json::Value;
 
 async fn can_run(test: &str) -> bool {
     envtest::programs_or_leave_out(test).unwrap()
-        && envtest::shared_cluster_or_leave_out(test)
-            .await
-            .unwrap()
-            .is_some()
+        && envtest::control_plane_or_leave_out(test).await.unwrap()
 }
 
 fn count(row: &Value, method: &str, route: &str) -> u64 {

@@ -65,10 +65,7 @@ impl Drop for Ended<'_> {
 
 async fn can_run(test: &str) -> bool {
     envtest::programs_or_leave_out(test).unwrap()
-        && envtest::shared_cluster_or_leave_out(test)
-            .await
-            .unwrap()
-            .is_some()
+        && envtest::control_plane_or_leave_out(test).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,10 @@ trap 'rm -f "$log" "$sdk_log" "$image_log"; [ -z "$image" ] || kill "$image" 2>/
 nice -n 19 make --no-print-directory dockerfile >"$image_log" 2>&1 &
 image=$!
 
+# A thread for each of the API servers that scenes share (LANES in hack/envtest/src/testing.rs), also on two cores.
+cores=$(getconf _NPROCESSORS_ONLN)
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((cores > 3 ? cores : 3))}
+
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 hack/sdk.sh 2>&1 | tee "$sdk_log"

@@ -85,11 +85,6 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// Whether there is simply no control plane to be had on this machine.
-    pub fn nothing_to_start(&self) -> bool {
-        matches!(self, Self::Binaries(BinariesError::Missing { .. }))
-    }
-
     fn lost_port(&self) -> bool {
         matches!(self, Self::Process(error) if error.lost_port())
     }

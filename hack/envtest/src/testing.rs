@@ -20,8 +20,8 @@ use crate::sys;
 /// `1`: nothing may be left out; a missing control plane is a failure.
 const STRICT: &str = "DAO_TEST_STRICT";
 
-/// Most clusters that are shared at a time. Each takes some 500 MB, and its operator and fake workspace their share of a core.
-const LANES: usize = 2;
+/// Most clusters that are shared at a time; a scene on one takes about a fifth of a core and half a gigabyte.
+const LANES: usize = 3;
 static FREE: Semaphore = Semaphore::const_new(LANES);
 static IDLE: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
 

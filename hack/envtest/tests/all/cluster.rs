@@ -101,6 +101,31 @@ async fn owner_of_a_cluster() {
 }
 
 #[tokio::test]
+async fn a_shared_cluster_has_one_holder_and_ends_with_one_that_fails() {
+    let test = "a shared cluster has one holder and ends with one that fails";
+    let share = async || envtest::shared_cluster_or_leave_out(test).await.unwrap();
+    let Some(one) = share().await else {
+        return;
+    };
+    let other = share().await.unwrap();
+    let (failed, kept) = (one.pids(), other.pids());
+    assert_ne!(failed, kept);
+
+    let fails = tokio::spawn(async move {
+        let _held = one;
+        std::panic::resume_unwind(Box::new("as a failing test does"));
+    });
+    assert!(fails.await.unwrap_err().is_panic());
+    assert!(!failed.iter().any(|pid| runs(*pid)));
+
+    drop(other);
+    assert!(kept.iter().all(|pid| runs(*pid)));
+    let next = share().await.unwrap().pids();
+    assert_ne!(next, failed);
+    assert!(next.iter().all(|pid| runs(*pid)));
+}
+
+#[tokio::test]
 async fn the_audit_log_counts_a_write_once_and_no_read() {
     let test = "the audit log counts a write once and no read";
     let Some(cluster) = envtest::shared_cluster_or_leave_out(test).await.unwrap() else {

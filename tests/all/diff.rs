@@ -139,6 +139,8 @@ async fn refusals_holds_and_children_are_told_and_nothing_is_written() {
     scene
         .wait("DatabricksApp", "first", "Ready", "True/Running")
         .await;
+    // Whatever is still to be remembered is written within a few looks.
+    scene.more_lists(3).await;
     let before = scene.audited_writes().len();
     let folder = "/Workspace/Shared/sales";
     let file =
@@ -243,6 +245,8 @@ async fn what_becomes_of_a_fleet_is_told_and_then_done() {
     scene
         .wait("AppOfApps", "fleet", "Ready", "True/Succeeded")
         .await;
+    // Whatever is still to be remembered is written within a few looks.
+    scene.more_lists(3).await;
     let writes = scene.audited_writes().len();
     scene.zero().await;
 

@@ -467,7 +467,10 @@ spec:
             format!("{HEAD}{kind}\nmetadata: {metadata}\nspec: {{workspaceRef: {{name: prod}}}}\n")
         };
         let app = |metadata: &str| one("DatabricksApp", metadata);
-        let (a, b) = (app("{name: sales, namespace: a}"), app("{name: sales, namespace: b}"));
+        let (a, b) = (
+            app("{name: sales, namespace: a}"),
+            app("{name: sales, namespace: b}"),
+        );
         assert_eq!(lines(&format!("{a}---\n{b}")), Vec::<String>::new());
         let said = lines(&format!("{a}---\n{b}---\n{a}"));
         assert_eq!(said.len(), 1, "{said:?}");
@@ -497,11 +500,16 @@ spec:
             said,
             [
                 format!("x.yaml:9: DatabricksApp team/mine: spec.name: {other}"),
-                format!("x.yaml:15: AppOfApps apps/fleet: child DatabricksApp other: spec.name: {other}"),
+                format!(
+                    "x.yaml:15: AppOfApps apps/fleet: child DatabricksApp other: spec.name: {other}"
+                ),
             ]
         );
         // Another workspace, or another name there.
-        for spec in ["{workspaceRef: {name: prod}, name: sales}", "{workspaceRef: {name: prod, namespace: apps}}"] {
+        for spec in [
+            "{workspaceRef: {name: prod}, name: sales}",
+            "{workspaceRef: {name: prod, namespace: apps}}",
+        ] {
             let text = format!("{first}{}", app("mine", "team", spec));
             assert_eq!(lines(&text), Vec::<String>::new(), "{spec}");
         }

@@ -86,7 +86,8 @@ async fn a_playground_stays_until_it_is_ended_and_starts_a_killed_operator_again
     }
     let log = std::fs::read_to_string(folder.join("operator.log")).unwrap();
     assert!(log.contains("\"level\""), "{log}");
-    let script = ". \"$1/env\" && . \"$1/env\" && databricks-app-operator version && printf %s \"$PATH\"";
+    let script =
+        ". \"$1/env\" && . \"$1/env\" && databricks-app-operator version && printf %s \"$PATH\"";
     let shell = std::process::Command::new("sh")
         .args(["-c", script, "sh"])
         .arg(folder)

@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod cluster;
@@ -160,9 +160,20 @@ Example:
     Version,
 }
 
+/// The command line. Hints at the right usage name what is required, and not also what the environment sets.
+fn parsed() -> Result<Cli, clap::Error> {
+    let command = Cli::command().mut_subcommands(|command| {
+        let name = format!("databricks-app-operator {}", command.get_name());
+        let usage = command.clone().bin_name(name).render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        command.override_usage(usage)
+    });
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 /// Runs the command line; an error is printed with its causes and gives exit code 1.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parsed() {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell if that cannot be written either.

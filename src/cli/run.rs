@@ -161,7 +161,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
                 identity: options.pod_name.unwrap_or_else(|| some_name(&instance)),
                 duration: options.lease_duration,
             };
-            Some(Election::new(electing.clone(), settings, metrics.clone())?)
+            Some(Election::new(electing.clone(), settings, metrics.clone()))
         }
         false => None,
     };
@@ -317,7 +317,8 @@ fn some_name(instance: &str) -> String {
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    duration::parse(text).ok_or_else(|| "write it like 10s or 1m".to_owned())
+    let parsed = duration::parse(text).ok_or_else(|| "write it like 10s or 1m".to_owned())?;
+    election::long_enough(parsed).map_err(|error| error.to_string())
 }
 
 async fn signalled() -> Result<(), Error> {

@@ -41,7 +41,7 @@ pub enum Error {
     )]
     Lost { namespace: String, holder: String },
     #[error(
-        "--lease-duration {}s is too short: give at least {}s, as no write starts in its last {}s",
+        "{}s is too short: give at least {}s, as no write starts in its last {}s",
         given.as_secs_f64(), SHORTEST.as_secs(), GRACE.as_secs()
     )]
     TooShort { given: Duration },
@@ -54,12 +54,20 @@ fn named(holder: &str) -> String {
     }
 }
 
+/// The duration of a Lease, if a term can be kept with it.
+pub fn long_enough(duration: Duration) -> Result<Duration, Error> {
+    match duration < SHORTEST {
+        true => Err(Error::TooShort { given: duration }),
+        false => Ok(duration),
+    }
+}
+
 /// Who runs for the lead.
 pub struct Settings {
     pub namespace: String,
     /// Tells replicas apart; the same one takes its own Lease back at once.
     pub identity: String,
-    /// Wire time.
+    /// Wire time; [`long_enough`].
     pub duration: Duration,
 }
 
@@ -87,13 +95,8 @@ enum Attempt {
 
 impl Election {
     /// `client` must give up on a request that takes long, and must not ask for a term before it writes.
-    pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Result<Self, Error> {
-        if settings.duration < SHORTEST {
-            return Err(Error::TooShort {
-                given: settings.duration,
-            });
-        }
-        Ok(Self {
+    pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
+        Self {
             api: Api::namespaced(client, &settings.namespace),
             candidate: Candidate::new(&settings.identity),
             settings,
@@ -101,7 +104,7 @@ impl Election {
             lease: None,
             leader: None,
             blind: false,
-        })
+        }
     }
 
     /// Runs for the lead, and leads, until `stop`; then releases the Lease. An error: somebody else leads.

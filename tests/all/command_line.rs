@@ -70,6 +70,7 @@ fn a_wrong_command_line_is_told_apart_from_a_wrong_manifest() {
         &["export"],
         &["export", "--workspace", "a/b/c"],
         &["export", "--workspace", "prod", "--adopt", "Never"],
+        &["run", "--lease-duration", "3s"],
     ] {
         let output = run(arguments, "");
         assert_eq!(code(&output), 64, "{arguments:?}");
@@ -78,6 +79,32 @@ fn a_wrong_command_line_is_told_apart_from_a_wrong_manifest() {
     for arguments in [&["--help"][..], &["validate", "--help"], &["--version"]] {
         assert_eq!(code(&run(arguments, "")), 0, "{arguments:?}");
     }
+}
+
+#[test]
+fn a_hint_at_the_usage_names_what_is_required_alone() {
+    let output = Command::new(env!("CARGO_BIN_EXE_databricks-app-operator"))
+        .arg("validate")
+        .env("DAO_ALLOWED_HOSTS", "127.0.0.1")
+        .env("DAO_ALLOW_INSECURE_HOSTS", "true")
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    let usage = "Usage: databricks-app-operator validate [OPTIONS] --filename <FILE|DIR|->\n";
+    assert!(said.contains(usage), "{said}");
+    let help = run(&["validate", "--help"], "");
+    assert!(text(&help.stdout).contains(usage), "{}", text(&help.stdout));
+}
+
+#[test]
+fn a_folder_of_folders_is_told_apart_from_an_empty_input() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("apps")).unwrap();
+    std::fs::write(folder.path().join("apps/app.yaml"), APP).unwrap();
+    let output = run(&["validate", "-f", folder.path().to_str().unwrap()], "");
+    assert_eq!(code(&output), 1);
+    let said = text(&output.stdout);
+    assert!(said.contains("folders below it are not entered"), "{said}");
 }
 
 #[test]

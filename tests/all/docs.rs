@@ -2,7 +2,7 @@
 //!
 //! | block | what becomes of it |
 //! |---|---|
-//! | `sh` | run, document by document and in order, in the checkout's root: real API server, operator and fake workspace, `kubectl`, `KUBECONFIG` set, namespace `apps` with the DatabricksWorkspace `prod` as docs/workspaces.md leaves it |
+//! | `sh` | run, document by document and in order, in the checkout's root: real API server, operator and fake workspace, `kubectl`, `KUBECONFIG` set, and before them the first block of docs/workspaces.md, which makes namespace `apps` with the DatabricksWorkspace `prod` |
 //! | `sh needs-workspace`, `needs-argo-cd`, `needs-flux`, `needs-registry` | its syntax alone is judged: a test has none of these |
 //! | `yaml` | judged by `validate`, or read if it is of another tool |
 //! | `text` and others of [`SHOWN`] | shown only |
@@ -28,6 +28,8 @@ const NEEDS: &[&str] = &["workspace", "argo-cd", "flux", "registry"];
 const SHOWN: &[&str] = &["text", "promql", "json", "lua", "toml", "hcl", "rust"];
 /// Its commands, and what they print, are the business of tests/sdk/python/test_guide.py.
 const SIMULATOR: &str = "docs/simulator.md";
+/// Its first block makes of a playground what all others need.
+const WORKSPACES: &str = "docs/workspaces.md";
 /// Longest time for the commands of one document.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
@@ -366,7 +368,9 @@ async fn the_commands_of_every_document_work_in_their_order() {
             continue;
         }
         ran += to_run.len();
-        play(&document, &to_run, &kubectl).await;
+        let before = (document != WORKSPACES).then(playground);
+        let all: Vec<Block> = before.into_iter().chain(to_run).collect();
+        play(&document, &all, &kubectl).await;
     }
     assert!(ran > 0, "no document has commands");
 }
@@ -377,9 +381,6 @@ async fn play(document: &str, blocks: &[Block], kubectl: &Path) {
     options.seed = "users: [stranger@example.com, ann@example.com]\nwarehouses: [wh-1]\ngroups: [data-users, app-owners]\n".into();
     let environment = Environment::start(options, |_| ()).await.unwrap();
     let client = environment.cluster.client().await.unwrap();
-    envtest::apply(&client, &prepared(&environment))
-        .await
-        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let programs = folder.path().join("bin");
     fs::create_dir(&programs).unwrap();
@@ -473,21 +474,51 @@ fn a_command_that_fails_ends_the_document_and_is_named() {
     assert!(run(&blocks[..2]).status.success());
 }
 
-/// What docs/workspaces.md leaves behind, with the fake workspace in place of a real one.
-fn prepared(environment: &Environment) -> String {
-    let objects = [
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}),
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "prod", "namespace": "apps"},
-            "stringData": {"token": environment.token}}),
-        json!({"apiVersion": "appofapps.dev/v1alpha1", "kind": "DatabricksWorkspace",
-        "metadata": {"name": "prod", "namespace": "apps"},
-        "spec": {
-            "host": environment.sim.url(),
-            "auth": {"token": {"secretRef": {"name": "prod", "key": "token"}}},
-            "limits": {"requestsPerSecond": 600, "burst": 600},
-        }}),
-    ];
-    objects.map(|object| object.to_string()).join("\n---\n")
+/// The block that makes namespace `apps` and the DatabricksWorkspace `prod` on a playground.
+fn playground() -> Block {
+    let runs = |block: &Block| kind(WORKSPACES, &block.info) == Ok(Kind::Run);
+    let block = blocks(WORKSPACES).into_iter().find(runs).unwrap();
+    assert!(
+        block.text.contains("kind: DatabricksWorkspace"),
+        "{}",
+        block.place
+    );
+    block
+}
+
+/// Manifests of the documents that are whole objects of ours, by where they stand: blocks of their own, and what commands apply.
+pub fn objects() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for document in documents() {
+        for block in blocks(&document) {
+            let texts: Vec<String> = match kind(&document, &block.info) {
+                Ok(Kind::Manifest) => vec![block.text.clone()],
+                Ok(Kind::Run) => heredocs(&block.text),
+                _ => continue,
+            };
+            let whole = texts.into_iter();
+            let whole = whole.filter(|text| text.contains("apiVersion: appofapps.dev/"));
+            found.extend(whole.map(|text| (block.place.clone(), text)));
+        }
+    }
+    found
+}
+
+/// What stands between `<<YAML` and `YAML`, as often as it comes up.
+fn heredocs(commands: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    for line in commands.lines() {
+        match &mut open {
+            Some(_) if line.trim() == "YAML" => found.extend(open.take()),
+            Some(text) => writeln!(text, "{line}").unwrap(),
+            None if line.contains("<<YAML") || line.contains("<<'YAML'") => {
+                open = Some(String::new())
+            }
+            None => {}
+        }
+    }
+    found
 }
 
 /// Kinds and names of our objects in namespace `apps`.

@@ -128,6 +128,38 @@ fn samples_can_be_applied_beside_each_other() {
     }
 }
 
+/// Whoever tries all of them on one playground, whose workspace they share, meets no name twice.
+#[test]
+fn documents_samples_and_examples_stand_for_different_apps() {
+    let mut texts = crate::docs::objects();
+    for folder in ["samples", "examples/analytics/apps", "examples/fleet"] {
+        let all = files(&repository().join("config").join(folder));
+        texts.extend(
+            all.into_iter()
+                .map(|(name, text)| (format!("{folder}/{name}"), text)),
+        );
+    }
+    let mut owners: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for (place, text) in texts {
+        let mut objects = documents(&text);
+        if !names(&objects, "AppOfApps").is_empty() {
+            objects.extend(documents(&rendered(&place, &text)));
+        }
+        for object in objects.iter().filter(|o| o["kind"] == "DatabricksApp") {
+            let (metadata, name) = (&object["metadata"], &object["spec"]["name"]);
+            let own = name.as_str().or(metadata["name"].as_str()).unwrap();
+            let whose = format!("{}/{}", metadata["namespace"], metadata["name"]);
+            let owner = owners.entry(own.to_owned());
+            let (before, there) = owner.or_insert((whose.clone(), place.clone()));
+            assert_eq!(
+                *before, whose,
+                "app {own} comes up in {there} and in {place}"
+            );
+        }
+    }
+    assert!(owners.len() > 25, "{owners:?}");
+}
+
 #[test]
 fn samples_and_their_children_are_valid() {
     for (name, sample) in samples() {

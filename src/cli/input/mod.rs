@@ -107,7 +107,9 @@ pub enum Error {
         path: String,
         source: std::io::Error,
     },
-    #[error("{path}: the folder holds no .yaml, .yml or .json; name a file, or another folder")]
+    #[error(
+        "{path}: the folder itself holds no .yaml, .yml or .json, and folders below it are not entered; name those folders, each with -f, or files"
+    )]
     Empty { path: String },
     #[error("{origin}: document {} is no readable YAML or JSON: {message}", .origin.document)]
     Format {

@@ -25,10 +25,11 @@ pub fn markdown() -> String {
          `rbac.clusterRole.create: false` leaves it out. Then\n\n\
          - an installation that watches all namespaces is not noticed: see to it that there is none,\n\
          - the deletion of a definition looks like that of its objects, and their apps go: see uninstall.md,\n\
-         - the metrics endpoint cannot tell who asks: set `metrics.auth: false` and keep others off by a NetworkPolicy,\n\
+         - the metrics endpoint cannot tell who asks: the chart demands `metrics.auth: false`; keep others off by a NetworkPolicy,\n\
          - a namespace that is deleted whole may hang, as its Roles can go before the objects in it: delete the objects \
          first.\n\n\
-         ## People\n\nClusterRoles that the chart adds (`rbac.userRoles.create`). The first three join the built-in roles of \
+         ## People\n\nClusterRoles that the chart adds (`rbac.userRoles.create`), with the release's name before the \
+         dash, here `databricks-app-operator`. The first three join the built-in roles of \
          the same name; the others are bound where they are wanted.\n\n\
          | role | API group | resource | verbs | why |\n|---|---|---|---|---|\n",
     );

@@ -286,6 +286,26 @@ fn values_that_cannot_work_are_refused_with_the_field() {
             "metrics.readers needs rbac.userRoles.create",
         ),
         (
+            "metrics.readers[0].name=p,metrics.readers[0].namespace=n,rbac.create=false",
+            "beside rbac.create: true",
+        ),
+        (
+            "watchNamespaces={a},rbac.clusterRole.create=false",
+            "rbac.clusterRole.create: false needs metrics.auth: false",
+        ),
+        (
+            "metrics.serviceMonitor.enabled=true,metrics.certificateSecret=tls",
+            "metrics.certificateSecret needs metrics.serviceMonitor.tlsConfig",
+        ),
+        (
+            "podDisruptionBudget.maxUnavailable=0",
+            "podDisruptionBudget.maxUnavailable: 0 would hold up every drain",
+        ),
+        (
+            "podDisruptionBudget.maxUnavailable=0%",
+            "podDisruptionBudget.maxUnavailable: 0 would hold up every drain",
+        ),
+        (
             "metrics.serviceMonitor.enabled=true,metrics.enabled=false",
             "metrics.serviceMonitor.enabled needs metrics.enabled",
         ),
@@ -304,6 +324,12 @@ fn values_that_cannot_work_are_refused_with_the_field() {
     ] {
         let refused = refusal(&["--set", set]);
         assert!(refused.contains(said), "{set}: {refused}");
+    }
+    for release in ["prod.east", "1st"] {
+        let refused = render(release, NAME, &[]).unwrap_err().to_string();
+        let said = format!("{release} cannot be the name of a Service");
+        assert!(refused.contains(&said), "{refused}");
+        render(release, NAME, &["--set", "fullnameOverride=east"]).unwrap();
     }
     let old = refusal(&["--kube-version", "1.32.9"]);
     assert!(old.contains("kubeVersion: >=1.33.0-0"), "{old}");
@@ -438,6 +464,21 @@ fn a_log_filter_is_mounted_from_a_config_map_that_need_not_be_there_yet() {
 }
 
 #[test]
+fn prometheus_shows_its_own_token_or_the_one_it_was_given() {
+    let endpoint = |monitor: Value| {
+        let values = json!({"metrics": {"serviceMonitor": monitor}});
+        let objects = by_name(&rendered(&values).unwrap());
+        find(&objects, &format!("ServiceMonitor {NAME}/{NAME}"))["spec"]["endpoints"][0].clone()
+    };
+    let own = endpoint(json!({"enabled": true}));
+    assert!(own["bearerTokenFile"].is_string() && own["authorization"].is_null());
+    let authorization = json!({"credentials": {"name": "t", "key": "token"}});
+    let given = endpoint(json!({"enabled": true, "authorization": authorization}));
+    assert!(given["bearerTokenFile"].is_null(), "{given}");
+    assert_eq!(given["authorization"], authorization);
+}
+
+#[test]
 fn roles_shrink_with_what_is_watched() {
     let rules = |values: Value, key: &str| {
         find(&by_name(&rendered(&values).unwrap()), key)["rules"].to_string()
@@ -456,13 +497,18 @@ fn roles_shrink_with_what_is_watched() {
     }
     // Where nothing else is said, Secrets are read where objects are watched.
     assert!(rules(watched, &format!("Role team-a/{NAME}-secrets")).contains("secrets"));
-    let none = json!({"watchNamespaces": ["team-a"], "rbac": {"clusterRole": {"create": false}, "userRoles": {"create": false}}});
-    let kinds = by_name(&rendered(&none).unwrap());
-    assert!(
-        !kinds.keys().any(|key| key.starts_with("ClusterRole")),
-        "{:#?}",
-        kinds.keys()
-    );
+    for none in [
+        json!({"watchNamespaces": ["team-a"], "metrics": {"auth": false},
+            "rbac": {"clusterRole": {"create": false}, "userRoles": {"create": false}}}),
+        json!({"rbac": {"create": false}}),
+    ] {
+        let kinds = by_name(&rendered(&none).unwrap());
+        assert!(
+            !kinds.keys().any(|key| key.starts_with("ClusterRole")),
+            "{:#?}",
+            kinds.keys()
+        );
+    }
 }
 
 /// Takes away what only one of both ways to install can say.

@@ -108,7 +108,7 @@ impl Stage {
             .wait(WORKSPACE, "analytics", "Ready", "True/Connected")
             .await;
         scene
-            .wait(APP, "sales-dashboard", "Ready", "True/Running")
+            .wait(APP, "revenue-dashboard", "Ready", "True/Running")
             .await;
         scene
             .wait(APP, "quarterly-report", "Ready", "True/Stopped")
@@ -285,6 +285,53 @@ fn the_project_of_the_example_admits_every_kind_in_it_and_no_more() {
         .map(|entry| entry["kind"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(used, admitted);
+}
+
+/// What both tools install the operator with are values that the chart takes, and the namespaces exist by then.
+#[test]
+fn the_operator_of_the_example_is_one_that_the_chart_renders() {
+    let read = |file: &str| -> Vec<Value> {
+        let text = fs::read_to_string(repository().join("config").join(file)).unwrap();
+        serde_saphyr::from_multiple(&text).unwrap()
+    };
+    let argo = &read("examples/argo-cd/operator.yaml")[0]["spec"];
+    let flux = read("flux/operator.yaml");
+    let release = &flux[2]["spec"];
+    let installs = [
+        (
+            &argo["source"]["path"],
+            &argo["source"]["helm"]["releaseName"],
+            &argo["destination"]["namespace"],
+            &argo["source"]["helm"]["valuesObject"],
+        ),
+        (
+            &release["chart"]["spec"]["chart"],
+            &release["releaseName"],
+            &release["targetNamespace"],
+            &release["values"],
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (path, name, namespace, values) in installs {
+        let [path, name, namespace] = [path, name, namespace].map(|text| text.as_str().unwrap());
+        assert!(
+            repository().join(path).join("Chart.yaml").is_file(),
+            "{path}"
+        );
+        let file = folder.path().join("values.yaml");
+        fs::write(&file, values.to_string()).unwrap();
+        let file = file.to_str().unwrap();
+        let objects = envtest::render(name, namespace, &["--values", file]).unwrap();
+        let reads = |object: &&kube::api::DynamicObject| {
+            object.metadata.namespace.as_deref() == Some("analytics")
+                && object.metadata.name.as_deref() == Some("databricks-app-operator-secrets")
+        };
+        assert_eq!(objects.iter().filter(reads).count(), 2, "{values:#}");
+    }
+    assert_eq!(
+        (&flux[0]["kind"], &flux[0]["metadata"]["name"]),
+        (&json!("Namespace"), &json!("analytics"))
+    );
 }
 
 /// Every object of the example passes the operator's own judgement.

@@ -85,12 +85,15 @@ async fn pruning_everything_goes_in_the_same_order() {
     };
     let orders = [APP, WORKSPACE, "Secret"].map(order);
     assert!(orders.is_sorted(), "{orders:?}: {said:#}");
+    // Argo CD may say the same more than once while it waits.
     let waited = ["DatabricksApp/one", "DatabricksWorkspace/own"].map(|name| {
         let said = said["said"].as_array().unwrap();
-        said.iter()
-            .position(|word| word.as_str().unwrap().contains(name))
+        let found = said
+            .iter()
+            .position(|word| word.as_str().unwrap().contains(name));
+        found.unwrap_or_else(|| panic!("nobody waited for {name}: {said:#?}"))
     });
-    assert_eq!(waited, [Some(0), Some(1)], "{said:#}");
+    assert!(waited.is_sorted(), "{waited:?}: {said:#}");
     assert_eq!(deletes(&scene).await, 2);
     scene.end().await;
 }

@@ -63,7 +63,8 @@ enum Playground {
     ///
     /// The fake workspace takes any source path and knows the group `users` and the SQL warehouse `wh-1`; a minute of
     /// its time takes a second. Namespace `default` holds the DatabricksWorkspace `playground`, which every namespace
-    /// may use. FOLDER/env holds the shell variables KUBECONFIG, SIM_URL, SIM_TOKEN, OPERATOR_URL and OPERATOR_PID.
+    /// may use. FOLDER/env holds the shell variables KUBECONFIG, SIM_URL, SIM_TOKEN, OPERATOR_URL, OPERATOR_PID and OPERATOR_LOG, and
+    /// finds the command line.
     /// An operator that ends is started again. Does nothing when a playground is already running.
     Up(Place),
     /// End the playground and every process of it.

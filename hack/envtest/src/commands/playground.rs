@@ -5,6 +5,7 @@
 //!  FOLDER/lock         held by the supervisor as long as it lives: the one truth about whether a playground runs
 //!  FOLDER/pid          the supervisor
 //!  FOLDER/log          what it and the search for a control plane say
+//!  FOLDER/operator.log what the operator logs, as JSON lines; of the present playground
 //!  FOLDER/kubeconfig   may do everything
 //!  FOLDER/env          written last: everything is up
 //! ```
@@ -121,16 +122,18 @@ pub(super) async fn up(folder: &Path) -> Result<(), Failure> {
 }
 
 fn say_how_to_use(files: &Files) -> Result<(), Failure> {
-    let kubeconfig = files.join("kubeconfig");
+    let shown = |name: &str| quoted(&files.join(name).display().to_string());
     println!(
-        "\nexport KUBECONFIG={}\n\n\
+        "\nIn each shell, for kubectl and databricks-app-operator:\n\
+         \x20 . {}\n\n\
          Then, for example:\n\
          \x20 kubectl apply -f config/samples/\n\
          \x20 kubectl get dbapp,aoa,dbw\n\
-         More variables: . {}\n\
+         or the documents in their order, from docs/workspaces.md, \"On the playground\".\n\n\
+         Log of the operator: {}\n\
          To end it: make playground-down",
-        quoted(&kubeconfig.display().to_string()),
-        quoted(&files.join("env").display().to_string()),
+        shown("env"),
+        shown("operator.log"),
     );
     Ok(())
 }
@@ -176,8 +179,11 @@ pub(super) async fn serve(folder: &Path, time_scale: u32) -> Result<(), Failure>
     files.write_private("pid", &format!("{}\n", std::process::id()))?;
     let mut terminated = signal(SignalKind::terminate())?;
     let start = Instant::now();
+    let mut options = EnvironmentOptions::new(time_scale);
+    files.remove("operator.log");
+    options.operator_log = Some(files.join("operator.log"));
     let environment = tokio::select! {
-        started = Environment::start(EnvironmentOptions::new(time_scale), |line| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32())) => started?,
+        started = Environment::start(options, |line| println!("  {:>4.1} s  {line}", start.elapsed().as_secs_f32())) => started?,
         _ = terminated.recv() => return Ok(()),
     };
     fs::copy(
@@ -204,6 +210,10 @@ fn tell(files: &Files, environment: &Environment) -> io::Result<()> {
         ("SIM_TOKEN", environment.token.clone()),
         ("OPERATOR_URL", environment.operator.url()),
         ("OPERATOR_PID", pid.unwrap_or_default()),
+        (
+            "OPERATOR_LOG",
+            files.join("operator.log").display().to_string(),
+        ),
         // For `diff` and `export`: the fake workspace speaks plain http.
         ("DAO_ALLOWED_HOSTS", "127.0.0.1".to_owned()),
         ("DAO_ALLOW_INSECURE_HOSTS", "true".to_owned()),
@@ -214,6 +224,14 @@ fn tell(files: &Files, environment: &Environment) -> io::Result<()> {
     }
     let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
     text.push_str(&format!("export {}\n", names.join(" ")));
+    // The operator's command line, found once however often the file is read.
+    let programs = std::env::current_exe()?;
+    if let Some(folder) = programs.parent() {
+        let folder = quoted(&folder.display().to_string());
+        text.push_str(&format!(
+            "case \":$PATH:\" in *:{folder}:*) ;; *) export PATH={folder}:\"$PATH\" ;; esac\n"
+        ));
+    }
     files.write_private("env", &text)
 }
 

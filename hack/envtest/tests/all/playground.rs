@@ -77,8 +77,24 @@ async fn a_playground_stays_until_it_is_ended_and_starts_a_killed_operator_again
     let folder = folder.path();
     let _ended = Ended(folder);
     let said = succeeds(&["up"], folder);
-    let line = format!("export KUBECONFIG={}", folder.join("kubeconfig").display());
-    assert!(said.contains(&line), "{said}");
+    for name in ["env", "operator.log"] {
+        let path = folder.join(name).display().to_string();
+        assert!(said.contains(&path), "{name}: {said}");
+    }
+    let log = std::fs::read_to_string(folder.join("operator.log")).unwrap();
+    assert!(log.contains("\"level\""), "{log}");
+    let script =
+        ". \"$1/env\" && . \"$1/env\" && databricks-app-operator version && printf %s \"$PATH\"";
+    let shell = std::process::Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(folder)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(shell.stdout).unwrap();
+    assert!(printed.starts_with("databricks-app-operator "), "{printed}");
+    let programs = Path::new(env!("CARGO_BIN_EXE_envtest")).parent().unwrap();
+    let found = printed.matches(&programs.display().to_string()).count();
+    assert_eq!(found, 1, "{printed}");
     let found = variables(folder);
     for name in [
         "KUBECONFIG",

@@ -1,4 +1,6 @@
 //! `validate`: what the API server and the operator would refuse, said before anything is applied.
+mod twice;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -7,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+use self::twice::Seen;
 use super::hosts::Hosts;
 use super::input::{self, Files, Input, Manifest, Origin};
 use super::output::{self, Output};
@@ -179,6 +182,7 @@ fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
     };
     // What of these is not as it should be is found below, or refused by whoever else reads it.
     let (readable, _) = Readable::of(input, "");
+    let mut seen = Seen::default();
     for manifest in &input.manifests {
         let mut objections = admission.judge(&manifest.object);
         let refused = !objections.is_empty();
@@ -186,6 +190,8 @@ fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
             objections.extend(host(policy, &manifest.object));
         }
         objections.extend(annotations(manifest));
+        let here = manifest.origin.to_string();
+        objections.extend(seen.meet(&manifest.kind, &manifest.object, &here));
         for objection in objections {
             let place = manifest.place(&objection.field);
             let found = finding(manifest, place, None, objection);
@@ -193,7 +199,7 @@ fn judge(admission: &Admission, policy: &HostPolicy, input: &Input) -> Report {
         }
         // What the API server refuses never comes to have children.
         if manifest.kind == "AppOfApps" && !refused {
-            children(admission, manifest, &readable, &mut report);
+            children(admission, manifest, &readable, &mut seen, &mut report);
         }
     }
     report
@@ -248,7 +254,13 @@ fn host(policy: &HostPolicy, object: &Value) -> Option<Objection> {
     Some(Objection::by_operator(Field::new("spec.host"), message))
 }
 
-fn children(admission: &Admission, manifest: &Manifest, readable: &Readable, report: &mut Report) {
+fn children(
+    admission: &Admission,
+    manifest: &Manifest,
+    readable: &Readable,
+    seen: &mut Seen,
+    report: &mut Report,
+) {
     let mut find = |at: &Field, child, objection| {
         let found = finding(manifest, manifest.place(at), child, objection);
         report.findings.push(found);
@@ -268,7 +280,11 @@ fn children(admission: &Admission, manifest: &Manifest, readable: &Readable, rep
     let mut number = 0;
     for (source, object) in draft.objects() {
         number += 1;
-        for objection in admission.judge(&object) {
+        let mut objections = admission.judge(&object);
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let place = manifest.place(&spec.join(source)).to_string();
+        objections.extend(seen.meet(kind, &object, &place));
+        for objection in objections {
             let name = Some(ObjectRef::of(&object));
             find(&spec.join(source), name, objection);
         }
@@ -443,6 +459,60 @@ spec:
             said[2].starts_with(&format!("{at}[0]: dependsOn: app: \"c\" is no child")),
             "{said:?}"
         );
+    }
+
+    #[test]
+    fn an_object_that_is_there_twice_is_refused_with_the_place_of_the_first() {
+        let one = |kind: &str, metadata: &str| {
+            format!("{HEAD}{kind}\nmetadata: {metadata}\nspec: {{workspaceRef: {{name: prod}}}}\n")
+        };
+        let app = |metadata: &str| one("DatabricksApp", metadata);
+        let (a, b) = (
+            app("{name: sales, namespace: a}"),
+            app("{name: sales, namespace: b}"),
+        );
+        assert_eq!(lines(&format!("{a}---\n{b}")), Vec::<String>::new());
+        let said = lines(&format!("{a}---\n{b}---\n{a}"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with(
+                "x.yaml:11: DatabricksApp a/sales: metadata.name: the same object is also at x.yaml:1,"
+            ),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn two_objects_for_one_app_are_refused_as_the_operator_refuses_them() {
+        let app = |name: &str, namespace: &str, spec: &str| {
+            format!(
+                "---\n{HEAD}DatabricksApp\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+            )
+        };
+        let first = app("sales", "apps", "{workspaceRef: {name: prod}}");
+        let elsewhere = "{workspaceRef: {name: prod, namespace: apps}, name: sales}";
+        let fleet = format!(
+            "---\n{HEAD}AppOfApps\nmetadata: {{name: fleet, namespace: apps}}\nspec:\n  apps:\n  - {{name: other, spec: {{workspaceRef: {{name: prod}}, name: sales}}}}\n"
+        );
+        let said = lines(&format!("{first}{}{fleet}", app("mine", "team", elsewhere)));
+        let other = "DatabricksApp apps/sales at x.yaml:2 declares the same app \"sales\" of DatabricksWorkspace apps/prod; change one of the two names";
+        assert_eq!(
+            said,
+            [
+                format!("x.yaml:9: DatabricksApp team/mine: spec.name: {other}"),
+                format!(
+                    "x.yaml:15: AppOfApps apps/fleet: child DatabricksApp other: spec.name: {other}"
+                ),
+            ]
+        );
+        // Another workspace, or another name there.
+        for spec in [
+            "{workspaceRef: {name: prod}, name: sales}",
+            "{workspaceRef: {name: prod, namespace: apps}}",
+        ] {
+            let text = format!("{first}{}", app("mine", "team", spec));
+            assert_eq!(lines(&text), Vec::<String>::new(), "{spec}");
+        }
     }
 
     #[test]

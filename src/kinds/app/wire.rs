@@ -144,7 +144,10 @@ impl RemoteApp {
             return Some(shown);
         }
         let won = deployment.state == "SUCCEEDED"
-            && self.active.as_ref().is_some_and(|active| active.id == deployment.id);
+            && self
+                .active
+                .as_ref()
+                .is_some_and(|active| active.id == deployment.id);
         (won && !self.source_path.is_empty()).then_some(self.source_path.as_str())
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Closed until five calls in a row fail on the host's account; then open (fail fast) for a minute of service
 //! time; then one call may probe while the others keep failing fast. Each failed probe doubles the wait, up
-//! to ten minutes; a good one closes.
+//! to ten minutes; a good one closes. What is refused meanwhile is told what the host failed with last.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::error::Error;
 use crate::telemetry::metrics::BreakerState;
 use crate::telemetry::{Clock, Metrics};
 
@@ -21,7 +22,8 @@ pub(super) struct Breaker {
     metrics: Metrics,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// `cause`: what the host failed with last.
+#[derive(Clone, Debug)]
 enum State {
     Closed {
         failures: u32,
@@ -30,9 +32,11 @@ enum State {
     Open {
         until: Instant,
         wait: Duration,
+        cause: Arc<Error>,
     },
     HalfOpen {
         wait: Duration,
+        cause: Arc<Error>,
     },
 }
 
@@ -53,19 +57,26 @@ impl Breaker {
         }
     }
 
-    /// A permit, or the wire time until a probe may go out.
-    pub(super) fn admit(&self, now: Instant) -> Result<Permit, Duration> {
+    /// A permit, or [`Error::BreakerOpen`].
+    pub(super) fn admit(&self, now: Instant) -> Result<Permit, Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let probe = match *state {
+        let refuse = |retry_after: Duration, cause: &Arc<Error>| {
+            Err(Error::BreakerOpen {
+                retry_after,
+                cause: cause.clone(),
+            })
+        };
+        let probe = match &*state {
             State::Closed { .. } => None,
-            State::Open { until, wait } if until <= now => {
-                *state = State::HalfOpen { wait };
+            State::Open { until, wait, cause } if *until <= now => {
+                let (wait, cause) = (*wait, cause.clone());
+                *state = State::HalfOpen { wait, cause };
                 self.metrics.breaker_changed(BreakerState::HalfOpen);
                 Some(wait)
             }
-            State::Open { until, .. } => return Err(until - now),
+            State::Open { until, cause, .. } => return refuse(*until - now, cause),
             // How long the probe will take is unknown; a second is soon enough to ask again.
-            State::HalfOpen { .. } => return Err(Duration::from_secs(1)),
+            State::HalfOpen { cause, .. } => return refuse(Duration::from_secs(1), cause),
         };
         Ok(Permit {
             breaker: self.clone(),
@@ -74,26 +85,31 @@ impl Breaker {
         })
     }
 
-    fn settle(&self, probe: Option<Duration>, failed: bool, now: Instant) {
+    fn settle(&self, probe: Option<Duration>, failed: Option<&Error>, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = |wait: Duration| {
+        let open = |wait: Duration, cause: &Error| {
             self.metrics.breaker_changed(BreakerState::Open);
             State::Open {
                 until: now + self.clock.wire(wait),
                 wait,
+                cause: Arc::new(cause.clone()),
             }
         };
-        *state = match (*state, probe, failed) {
-            (State::HalfOpen { wait }, Some(_), true) => open((wait * 2).min(LONGEST)),
-            (State::HalfOpen { .. }, Some(_), false) => {
+        *state = match (state.clone(), probe, failed) {
+            (State::HalfOpen { wait, .. }, Some(_), Some(cause)) => {
+                open((wait * 2).min(LONGEST), cause)
+            }
+            (State::HalfOpen { .. }, Some(_), None) => {
                 self.metrics.breaker_changed(BreakerState::Closed);
                 State::Closed { failures: 0 }
             }
-            (State::Closed { failures }, None, true) if failures + 1 >= FAILURES => open(FIRST),
-            (State::Closed { failures }, None, true) => State::Closed {
+            (State::Closed { failures }, None, Some(cause)) if failures + 1 >= FAILURES => {
+                open(FIRST, cause)
+            }
+            (State::Closed { failures }, None, Some(_)) => State::Closed {
                 failures: failures + 1,
             },
-            (State::Closed { .. }, None, false) => State::Closed { failures: 0 },
+            (State::Closed { .. }, None, None) => State::Closed { failures: 0 },
             // A call that began before the breaker opened says nothing about now.
             (other, _, _) => other,
         };
@@ -105,7 +121,8 @@ impl Permit {
         self.probe.is_some()
     }
 
-    pub(super) fn settle(mut self, failed: bool, now: Instant) {
+    /// `failed`: what the host is to blame for.
+    pub(super) fn settle(mut self, failed: Option<&Error>, now: Instant) {
         self.settled = true;
         self.breaker.settle(self.probe, failed, now);
     }
@@ -119,10 +136,13 @@ impl Drop for Permit {
                 .state
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            *state = State::Open {
-                until: Instant::now(),
-                wait,
-            };
+            if let State::HalfOpen { cause, .. } = &*state {
+                *state = State::Open {
+                    until: Instant::now(),
+                    wait,
+                    cause: cause.clone(),
+                };
+            }
         }
     }
 }
@@ -136,8 +156,22 @@ mod tests {
         Breaker::new(Clock::new(60), Metrics::new())
     }
 
+    fn refused(message: &str) -> Error {
+        Error::Transport {
+            host: "db".into(),
+            message: message.into(),
+            ambiguous: false,
+        }
+    }
+
     fn fail(breaker: &Breaker, now: Instant) {
-        breaker.admit(now).ok().unwrap().settle(true, now);
+        let permit = breaker.admit(now).ok().unwrap();
+        permit.settle(Some(&refused("refused")), now);
+    }
+
+    /// Wire time until the next probe.
+    fn closed_for(breaker: &Breaker, now: Instant) -> Duration {
+        breaker.admit(now).err().unwrap().retry_after().unwrap()
     }
 
     #[test]
@@ -146,14 +180,14 @@ mod tests {
         for _ in 0..4 {
             fail(&breaker, now);
         }
-        breaker.admit(now).ok().unwrap().settle(false, now);
+        breaker.admit(now).ok().unwrap().settle(None, now);
         for _ in 0..4 {
             fail(&breaker, now);
         }
         assert!(breaker.admit(now).is_ok());
         fail(&breaker, now);
         // One minute of service time at scale 60.
-        assert_eq!(breaker.admit(now).err().unwrap(), Duration::from_secs(1));
+        assert_eq!(closed_for(&breaker, now), Duration::from_secs(1));
     }
 
     #[test]
@@ -163,16 +197,32 @@ mod tests {
             fail(&breaker, now);
         }
         for wait in [1, 2, 4, 8, 10, 10] {
-            assert_eq!(breaker.admit(now).err().unwrap(), Duration::from_secs(wait));
+            assert_eq!(closed_for(&breaker, now), Duration::from_secs(wait));
             now += Duration::from_secs(wait);
             let probe = breaker.admit(now).ok().unwrap();
             assert!(probe.is_probe());
             assert!(breaker.admit(now).is_err(), "a second probe was let out");
-            probe.settle(true, now);
+            probe.settle(Some(&refused("refused")), now);
         }
         now += Duration::from_secs(10);
-        breaker.admit(now).ok().unwrap().settle(false, now);
+        breaker.admit(now).ok().unwrap().settle(None, now);
         assert!(!breaker.admit(now).ok().unwrap().is_probe());
+    }
+
+    #[test]
+    fn what_it_refuses_says_what_the_host_failed_with_last_and_never_how_long_it_waits() {
+        let (breaker, mut now) = (breaker(), Instant::now());
+        for _ in 0..5 {
+            fail(&breaker, now);
+        }
+        let said = |now| breaker.admit(now).err().unwrap().to_string();
+        assert_eq!(said(now), refused("refused").to_string());
+        assert_eq!(said(now + Duration::from_millis(500)), said(now));
+        now += Duration::from_secs(1);
+        let probe = breaker.admit(now).ok().unwrap();
+        assert_eq!(said(now), refused("refused").to_string());
+        probe.settle(Some(&refused("no route")), now);
+        assert_eq!(said(now), refused("no route").to_string());
     }
 
     #[test]

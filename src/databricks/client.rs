@@ -17,7 +17,7 @@ use super::breaker::Breaker;
 use super::classify::{Head, classify, clean};
 use super::credentials::{CredentialSource, SourceError};
 use super::error::Error;
-use super::exchange::{Exchanged, Timeouts, Told, exchange, host_of, http_client};
+use super::exchange::{Exchanged, Timeouts, Told, exchange, http_client};
 use super::host::HostPolicy;
 use super::limit::{Limiter, Priority};
 use super::retry;
@@ -309,13 +309,7 @@ impl Inner {
         let mut attempt = 1;
         let mut renewed: Option<Arc<Bearer>> = None;
         loop {
-            let permit =
-                self.breaker
-                    .admit(Instant::now())
-                    .map_err(|retry_after| Error::BreakerOpen {
-                        host: host_of(&self.host),
-                        retry_after,
-                    })?;
+            let permit = self.breaker.admit(Instant::now())?;
             let probe = permit.is_probe();
             let bearer = match renewed.clone() {
                 Some(bearer) => Ok(bearer),
@@ -325,10 +319,8 @@ impl Inner {
                 Ok(bearer) => self.attempt(call, bearer).await,
                 Err(error) => Err(error.clone()),
             };
-            permit.settle(
-                result.as_ref().is_err_and(Error::blames_host),
-                Instant::now(),
-            );
+            let blamed = result.as_ref().err().filter(|error| error.blames_host());
+            permit.settle(blamed, Instant::now());
             let error = match result {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

@@ -1,6 +1,7 @@
 //! What can go wrong between us and a workspace, typed.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::SourceError;
@@ -54,8 +55,13 @@ pub enum Error {
         status: u16,
         what: String,
     },
-    #[error("not calling {host}: it failed repeatedly, tried again in {}s", retry_after.as_secs())]
-    BreakerOpen { host: String, retry_after: Duration },
+    /// Not sent, as the host failed repeatedly. It reads as what the host failed with last, so that what is said of an
+    /// outage stays the same as long as the outage does.
+    #[error("{cause}")]
+    BreakerOpen {
+        retry_after: Duration,
+        cause: Arc<Error>,
+    },
     #[error("host {host} is not allowed: {why}")]
     HostNotAllowed { host: String, why: String },
     #[error(transparent)]

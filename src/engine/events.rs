@@ -48,7 +48,8 @@ impl Note {
     }
 }
 
-/// The events of what changed between two passes: stalled for a reason, a deletion held up by others, ready again.
+/// The events of what changed between two passes: stalled for a reason, a host that is away, a deletion held up by
+/// others, ready again.
 pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Note> {
     let mut notes = Vec::new();
     let active = |conditions: &[Condition], kind| {
@@ -68,6 +69,16 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Note> {
             reason.clone(),
             format!("{reason}: {message}"),
         ));
+    }
+    let away = |conditions: &[Condition]| {
+        let ready = find(conditions, ConditionType::Ready).filter(|c| c.status == "False");
+        ready.is_some_and(|c| c.reason == Reason::HostUnreachable.name())
+    };
+    if away(after) && !away(before) {
+        let reason = Reason::HostUnreachable.name();
+        let message = find(after, ConditionType::Ready).map(|c| c.message.as_str());
+        let message = format!("{reason}: {}", message.unwrap_or_default());
+        notes.push(Note::warning(reason, reason, message));
     }
     let in_use = |conditions: &[Condition]| {
         let waits = active(conditions, ConditionType::Reconciling);

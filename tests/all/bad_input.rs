@@ -106,7 +106,7 @@ async fn what_the_service_refuses_is_named_and_costs_no_more_than_a_healthy_app(
         APP,
         "scope",
         "CreateRefused",
-        &["user_api_scopes", "no.such-scope"],
+        &["spec.userAuthorization.scopes", "no.such-scope"],
     )
     .await;
     stalls(
@@ -114,7 +114,7 @@ async fn what_the_service_refuses_is_named_and_costs_no_more_than_a_healthy_app(
         APP,
         "warehouse",
         "CreateRefused",
-        &["resources", "wh-404"],
+        &["spec.resources", "wh-404"],
     )
     .await;
     stalls(

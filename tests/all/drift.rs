@@ -3,9 +3,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Setting, running_app};
+use crate::support::{IDENTITY, Scene, Setting, running_app, with};
 
 const APP: &str = "DatabricksApp";
+const DEPLOYMENTS: &str = "/api/2.0/apps/sales/deployments";
+const DEPLOY: &str = "POST /api/2.0/apps/{name}/deployments 200";
 
 async fn stranger(scene: &Scene, change: Value) {
     scene
@@ -153,7 +155,8 @@ async fn a_grant_on_a_resource_that_another_tool_stripped_is_put_back_and_said()
         "nothing was stripped yet: {:?}",
         scene.requests().await
     );
-    let owner = json!({"access_control_list": [{"user_name": crate::support::IDENTITY, "permission_level": "IS_OWNER"}]});
+    let owner =
+        json!({"access_control_list": [{"user_name": IDENTITY, "permission_level": "IS_OWNER"}]});
     for kind in ["warehouses/wh-1", "jobs/101"] {
         scene
             .call("PUT", &format!("/api/2.0/permissions/{kind}"), &owner)
@@ -198,5 +201,103 @@ async fn a_grant_on_a_resource_that_another_tool_stripped_is_put_back_and_said()
     }
     events(&scene, &["GrantRestored", "CAN_MANAGE_RUN on resource j"]).await;
     assert_eq!(scene.condition(APP, "sales", "Ready").await, "True/Running");
+    scene.end().await;
+}
+
+/// Somebody's deployment beside ours is seen while it is under way, and ours is put back once it is through.
+async fn replaced(scene: &Scene, theirs: Value) {
+    let before = scene.calls(DEPLOY).await;
+    let accepted = scene.call("POST", DEPLOYMENTS, &theirs).await;
+    let theirs = accepted["deployment_id"].as_str().unwrap().to_owned();
+    let under_way = "Unknown/Deploying";
+    scene.wait(APP, "sales", "Ready", under_way).await;
+    let taken = async || scene.get(APP, "sales").await["status"]["deployment"]["id"] == *theirs;
+    assert!(!taken().await, "theirs counts as ours");
+    scene
+        .until("ours is deployed again", async || {
+            assert!(!taken().await, "theirs counts as ours");
+            // One of the two is theirs.
+            (scene.calls(DEPLOY).await == before + 2).then_some(())
+        })
+        .await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_from_another_folder_is_put_right_although_all_else_of_it_is_ours() {
+    let test = "a_deployment_from_another_folder_is_put_right_although_all_else_of_it_is_ours";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    let adopting = json!({"adopt": "IfUnowned"});
+    let spec = with(running_app(), "management", adopting);
+    scene.put(APP, "sales", spec).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    // A list and several looks pass while it is under way.
+    let slow = json!({"kind": "durations", "deploy": "5m"});
+    scene.fault(slow).await;
+    let env = json!([{"name": "LEVEL", "value": "info"}]);
+    let theirs = json!({"source_code_path": "/Workspace/Shared/other", "command": ["python", "app.py"], "env_vars": env});
+    replaced(&scene, theirs).await;
+    events(&scene, &["DriftRepaired", "deployment", IDENTITY]).await;
+    let (_, app) = scene.remote("/api/2.0/apps/sales").await;
+    let path = &app["active_deployment"]["source_code_path"];
+    assert_eq!(path, "/Workspace/Shared/sales", "{app:#}");
+    // The folder that was asked for is told by the app alone, also of what the platform deploys after a start.
+    scene
+        .fault(json!({"kind": "active_source_path_is_snapshot"}))
+        .await;
+    let settled = scene.calls(DEPLOY).await;
+    stranger(&scene, json!({"compute_status": {"state": "STOPPED"}})).await;
+    scene
+        .until("the app is started", async || {
+            let start = "POST /api/2.0/apps/{name}/start 200";
+            (scene.calls(start).await == 1).then_some(())
+        })
+        .await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    // Without a status and a memory nothing of it is known, and all of it is seen.
+    scene.operator.kill();
+    scene
+        .merge_status(APP, "sales", json!({"status": null}))
+        .await;
+    scene.operator.start_again().await.unwrap();
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    scene.more_lists(3).await;
+    assert_eq!(
+        scene.calls(DEPLOY).await,
+        settled,
+        "{:?}",
+        scene.requests().await
+    );
+    let theirs = json!({"source_code_path": "/Workspace/Shared/other", "command": ["python", "app.py"], "env_vars": env});
+    replaced(&scene, theirs).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_of_the_same_branch_of_another_repository_is_put_right() {
+    let test = "a_deployment_of_the_same_branch_of_another_repository_is_put_right";
+    let Some(scene) = Scene::start(test).await else {
+        return;
+    };
+    let git = json!({"git": {"url": "https://github.com/acme/apps", "provider": "GitHub", "ref": {"branch": "main"}}});
+    let mut spec = running_app();
+    spec["source"] = git;
+    scene.put(APP, "sales", spec).await;
+    scene.wait(APP, "sales", "Ready", "True/Running").await;
+    scene
+        .fault(json!({"kind": "durations", "deploy": "5m"}))
+        .await;
+    let other =
+        json!({"git_repository": {"url": "https://github.com/eve/apps", "provider": "gitHub"}});
+    stranger(&scene, other).await;
+    let env = json!([{"name": "LEVEL", "value": "info"}]);
+    let theirs =
+        json!({"git_source": {"branch": "main"}, "command": ["python", "app.py"], "env_vars": env});
+    replaced(&scene, theirs).await;
+    let (_, app) = scene.remote("/api/2.0/apps/sales").await;
+    let repository = &app["active_deployment"]["git_source"]["git_repository"]["url"];
+    assert_eq!(repository, "https://github.com/acme/apps", "{app:#}");
     scene.end().await;
 }

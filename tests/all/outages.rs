@@ -120,14 +120,23 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
     let workspace = scene.condition(WORKSPACE, "prod", "Ready").await;
     assert_eq!(workspace, "False/HostUnreachable");
     scene
+        .event(WORKSPACE, "prod", "Warning/HostUnreachable")
+        .await;
+    scene
         .pass(quarter.saturating_sub(start.elapsed() * scene.scale))
         .await;
     let stormy = calls().await;
     assert!(stormy < calm, "{stormy} calls in the storm, {calm} in calm");
     // By now the breaker is open for ten minutes at a time, and a probe is all that goes out.
     scene.zero().await;
+    let written = scene.audited_writes().len();
+    let cause = scene.message(WORKSPACE, "prod", "Ready").await;
+    assert!(cause.contains("503"), "{cause}");
     scene.pass(Duration::from_secs(20 * 60)).await;
     let probes = calls().await;
+    let writes = scene.audited_writes().split_off(written);
+    assert!(writes.is_empty(), "nothing changed: {writes:?}");
+    assert_eq!(scene.message(WORKSPACE, "prod", "Ready").await, cause);
     assert!(
         probes <= 6,
         "{probes} calls in twenty minutes: {:?}",

@@ -453,9 +453,10 @@ async fn the_breaker_opens_fails_fast_probes_and_closes() {
     for _ in 0..5 {
         assert!(matches!(get(&client).await, Err(Error::Unavailable { .. })));
     }
-    let Err(Error::BreakerOpen { retry_after, .. }) = get(&client).await else {
+    let Err(Error::BreakerOpen { retry_after, cause }) = get(&client).await else {
         panic!("the breaker stayed closed");
     };
+    assert!(matches!(*cause, Error::Unavailable { .. }), "{cause}");
     // A minute of service time at scale 60.
     assert!(retry_after <= Duration::from_secs(1));
     assert_eq!(count(&server, "/api/2.0/apps").await, 5);

@@ -332,13 +332,16 @@ fn refused(app: &DatabricksApp, step: &Step, world: &World, error: &Error) -> Tr
     if let Step::Create { body, .. } = step
         && let Fate::Stalled { .. } = trouble.fate
     {
-        let fields: Vec<&String> = body
-            .as_object()
-            .into_iter()
-            .flat_map(|o| o.keys())
-            .collect();
-        let fields: Vec<&str> = fields.into_iter().map(String::as_str).collect();
-        trouble.message = format!("{} (fields sent: {})", trouble.message, fields.join(", "));
+        let keys = body.as_object().into_iter().flat_map(|o| o.keys());
+        let paths = keys.map(|key| {
+            let path = fields::by_wire(key).map_or(key.as_str(), |f| f.path);
+            format!("spec.{path}")
+        });
+        let paths = paths.collect::<Vec<_>>().join(", ");
+        trouble.message = format!(
+            "{}; sent were {paths}: correct the one that these words are about, or make what it refers to",
+            trouble.message
+        );
     }
     if let Error::PermissionDenied(_) = error {
         trouble.message = format!("{}; {}", trouble.message, missing_right(app, step, world));

@@ -238,7 +238,8 @@ pub fn body(app: &DatabricksApp, from: &Origin, values: &Values) -> Value {
 }
 
 /// Whether a deployment shows just these inputs, as far as the service shows them. `lenient`: what the spec leaves out
-/// matches whatever is there.
+/// matches whatever is there. Of a deployment whose source nothing tells yet it is not known, so that none is taken for
+/// ours before.
 pub fn same_visible(
     app: &DatabricksApp,
     from: &Origin,
@@ -248,10 +249,10 @@ pub fn same_visible(
 ) -> bool {
     let same_source = match from {
         Origin::Folder(path) => {
-            let paths = [&have.source_path, &remote.source_path];
-            have.git.is_null() && paths.iter().any(|p| wire::same_path(p, path))
+            let shown = remote.source_of(have);
+            have.git.is_null() && shown.is_some_and(|shown| wire::same_path(shown, path))
         }
-        Origin::Git(reference) => have.git == *reference,
+        Origin::Git(reference) => have.git == *reference && same_repository(app, have),
     };
     let deployment = app.spec.deployment.as_ref();
     let same_command = match deployment.and_then(|d| d.command.as_ref()) {
@@ -265,6 +266,17 @@ pub fn same_visible(
         None => lenient || !told,
     };
     same_source && same_command && same_names
+}
+
+/// The app's repository may have been another one while it was deployed.
+fn same_repository(app: &DatabricksApp, have: &RemoteDeployment) -> bool {
+    let git = app.spec.source.as_ref().and_then(|s| s.git.as_ref());
+    match (git, have.repository.as_str()) {
+        (Some(git), shown) if !shown.is_empty() => {
+            wire::repository_url(&git.url) == wire::repository_url(shown)
+        }
+        _ => true,
+    }
 }
 
 /// Variables that the app has and a deployment of the spec would take away.

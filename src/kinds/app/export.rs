@@ -172,10 +172,11 @@ fn source(
             ..Source::default()
         });
     }
-    let deployed = newest.map(|deployment| deployment.source_path.as_str());
-    let path = [remote.source_path.as_str(), deployed.unwrap_or_default()]
-        .into_iter()
-        .find(|path| !path.is_empty())?;
+    let deployed = newest.and_then(|deployment| remote.source_of(deployment));
+    let path = deployed.unwrap_or(&remote.source_path);
+    if path.is_empty() {
+        return None;
+    }
     Some(Source {
         workspace: Some(WorkspaceSource {
             path: path.to_owned(),

@@ -292,10 +292,9 @@ fn resources(value: &Value) -> Value {
 /// A repository: provider without regard to case, URL without `.git` and trailing slashes; credentials are not told.
 fn repository(value: &Value) -> Value {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-    let url = text("url").trim_end_matches('/');
     let mut same = json!({
         "provider": text("provider").to_lowercase(),
-        "url": url.strip_suffix(".git").unwrap_or(url),
+        "url": wire::repository_url(text("url")),
     });
     if value.get("auto_deploy").and_then(Value::as_bool) == Some(true) {
         same["auto_deploy"] = json!(true);

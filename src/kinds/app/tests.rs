@@ -849,3 +849,90 @@ proptest! {
         prop_assert!(sent.contains(&value) && sent.contains(&plain));
     }
 }
+
+/// The app with the deployment of somebody else, which shows that path, on top of ours.
+fn redeployed(bench: &Bench, state: &str, shown: &str) -> Bench {
+    let mut bench = bench.clone();
+    let app = bench.model.app.as_mut().unwrap();
+    app.service_principal.client_id = "sp".into();
+    let mut theirs = app.active.clone().unwrap();
+    theirs.id = "theirs".into();
+    theirs.state = state.into();
+    theirs.source_path = shown.into();
+    match state {
+        "IN_PROGRESS" => app.pending = Some(theirs),
+        _ => app.active = Some(theirs),
+    }
+    bench
+}
+
+fn deployed_id(bench: &Bench) -> &str {
+    &bench.model.memory.deployment.as_ref().unwrap().id
+}
+
+#[test]
+fn a_deployment_from_another_folder_is_never_taken_for_ours_while_it_is_under_way_or_after() {
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    let ours = deployed_id(&bench).to_owned();
+    // The app still names our folder; whether theirs shows its own or the frozen copy makes no difference.
+    for shown in ["/Workspace/Shared/other", "/Workspace/Users/sp/src/1"] {
+        let mut pending = redeployed(&bench, "IN_PROGRESS", shown);
+        let wait = pending.act(&spec, Wish::Live).wait.unwrap();
+        assert_eq!(wait.reason, Reason::Deploying);
+        assert_eq!(deployed_id(&pending), ours, "{shown}");
+        let mut won = redeployed(&bench, "SUCCEEDED", shown);
+        won.model.app.as_mut().unwrap().source_path = "/Workspace/Shared/other".into();
+        assert_eq!(verbs(&won.plan(&spec, Wish::Live)), ["deploy"], "{shown}");
+        assert!(won.settle(&spec, Wish::Live).is_ok());
+    }
+}
+
+#[test]
+fn a_deployment_from_our_folder_is_judged_by_it_where_it_tells_and_by_the_app_once_it_won() {
+    let spec = full();
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    let plain = redeployed(&bench, "IN_PROGRESS", "/Shared/sales");
+    let frozen = redeployed(&bench, "SUCCEEDED", "/Workspace/Users/sp/src/1");
+    for mut bench in [plain, frozen] {
+        assert_eq!(verbs(&bench.act(&spec, Wish::Live)), [""; 0]);
+        assert_eq!(deployed_id(&bench), "theirs");
+    }
+}
+
+#[test]
+fn a_list_without_the_apps_folder_takes_over_that_of_the_same_deployment_alone() {
+    use crate::worlds::databricks::Row as _;
+    let app = |deployment: &str, path: &str| {
+        RemoteApp::read(
+            &json!({"name": "sales", "id": "1", "default_source_code_path": path,
+            "active_deployment": {"deployment_id": deployment}}),
+        )
+    };
+    let whole = app("a", "/Workspace/Shared/sales");
+    for (listed, carried) in [("a", "/Workspace/Shared/sales"), ("b", "")] {
+        let mut row = app(listed, "");
+        row.carry("default_source_code_path", &whole);
+        assert_eq!(row.source_path, carried);
+    }
+}
+
+#[test]
+fn a_deployment_of_another_repository_is_not_ours_although_the_branch_is() {
+    let spec = app(json!({"lifecycle": {"state": "Running"}, "source": {"git":
+        {"url": "https://github.com/acme/apps", "provider": "GitHub", "ref": {"branch": "main"}}}}));
+    let mut bench = Bench::empty(&spec);
+    bench.settle(&spec, Wish::Live).unwrap();
+    for (repository, steps) in [
+        ("", [].as_slice()),
+        ("https://github.com/acme/apps.git", &[]),
+        ("https://github.com/eve/apps", &["deploy"]),
+    ] {
+        let mut bench = redeployed(&bench, "SUCCEEDED", "");
+        let active = bench.model.app.as_mut().unwrap().active.as_mut().unwrap();
+        active.repository = repository.into();
+        assert_eq!(verbs(&bench.plan(&spec, Wish::Live)), steps, "{repository}");
+    }
+}

@@ -61,9 +61,14 @@ pub struct RemoteDeployment {
     pub id: String,
     pub state: String,
     pub message: String,
+    /// Who asked for it.
+    pub creator: String,
+    /// The path asked for, or that of the frozen copy: see [`RemoteApp::source_of`].
     pub source_path: String,
     /// The reference asked for, e.g. `{"branch": "main"}`; `Null` if it is not from Git.
     pub git: Value,
+    /// URL of the repository that it was taken from; empty where it is not told.
+    pub repository: String,
     pub resolved_commit: String,
     pub command: Vec<String>,
     pub env_names: BTreeSet<String>,
@@ -125,6 +130,25 @@ impl RemoteApp {
     pub fn deploying(&self) -> bool {
         let mut shown = [&self.pending, &self.active].into_iter().flatten();
         shown.any(RemoteDeployment::in_progress)
+    }
+
+    /// The folder that one of its deployments was asked to take its code from; `None` as long as nothing tells. A service
+    /// may show the frozen copy, which lies in the home of the app's service principal, where the folder is meant. Then
+    /// the app tells, and it speaks of the deployment that won last alone: while another one is under way it still
+    /// names the folder of the one before.
+    pub fn source_of<'a>(&'a self, deployment: &'a RemoteDeployment) -> Option<&'a str> {
+        let home = format!("/Users/{}/", self.service_principal.client_id);
+        let shown = deployment.source_path.as_str();
+        let frozen = !self.service_principal.client_id.is_empty() && bare(shown).starts_with(&home);
+        if !shown.is_empty() && !frozen {
+            return Some(shown);
+        }
+        let won = deployment.state == "SUCCEEDED"
+            && self
+                .active
+                .as_ref()
+                .is_some_and(|active| active.id == deployment.id);
+        (won && !self.source_path.is_empty()).then_some(self.source_path.as_str())
     }
 
     /// State of its process. Where lists leave it out, an app whose deployment succeeded counts as running until a GET
@@ -209,7 +233,12 @@ impl Row for RemoteApp {
             {
                 self.active.clone_from(&from.active);
             }
-            "default_source_code_path" if self.id == from.id => {
+            // It names the folder of the deployment that won last.
+            "default_source_code_path"
+                if self.id == from.id
+                    && self.active.as_ref().map(|d| &d.id)
+                        == from.active.as_ref().map(|d| &d.id) =>
+            {
                 self.source_path.clone_from(&from.source_path);
             }
             setting if self.id == from.id => {
@@ -233,8 +262,10 @@ pub fn deployment(value: &Value) -> Option<RemoteDeployment> {
         id,
         state: text(&value["status"], "state"),
         message: text(&value["status"], "message"),
+        creator: text(value, "creator"),
         source_path: text(value, "source_code_path"),
         git: git_reference(git),
+        repository: text(&git["git_repository"], "url"),
         resolved_commit: text(git, "resolved_commit"),
         command: texts(value, "command").collect(),
         env_names: items(value, "env_vars").map(|e| text(e, "name")).collect(),
@@ -314,11 +345,18 @@ pub(super) fn picked(value: &Value, members: &[&str]) -> Value {
 
 /// The one workspace path in its two spellings.
 pub fn same_path(a: &str, b: &str) -> bool {
-    fn bare(path: &str) -> &str {
-        let path = path.strip_prefix("/Workspace").unwrap_or(path);
-        path.trim_end_matches('/')
-    }
     bare(a) == bare(b)
+}
+
+/// A repository's URL in its one spelling.
+pub fn repository_url(url: &str) -> &str {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix(".git").unwrap_or(url)
+}
+
+fn bare(path: &str) -> &str {
+    let path = path.strip_prefix("/Workspace").unwrap_or(path);
+    path.trim_end_matches('/')
 }
 
 /// The outcome of the last update, as `GET …/update` shows it: its state and message.

@@ -200,7 +200,7 @@ impl<R: Row> Board<R> {
                     let action = format!("listing {}s", R::WHAT);
                     let refused = Reason::UnexpectedAnswer;
                     let problem = trouble(&action, &error, refused, clock);
-                    self.shared.failed(Failed::List, problem);
+                    self.shared.failed(Failed::List, &error, problem);
                 }
             }
         }

@@ -200,8 +200,22 @@ fn typed<T: Send + Sync + 'static>(
 }
 
 impl Health {
+    /// What both looks fail with, if the host is away, is told by the one that is made each interval.
     fn problem(&self) -> Option<&Trouble> {
-        self.heart.as_ref().or(self.look.as_ref())
+        let away = |trouble: &&Trouble| trouble.reason == Reason::HostUnreachable;
+        let credentials = self.heart.as_ref().filter(|heart| !away(heart));
+        credentials.or(self.look.as_ref()).or(self.heart.as_ref())
+    }
+
+    /// A call that was not made says nothing new.
+    fn failed(&mut self, which: Failed, error: &Error, problem: Trouble) {
+        let slot = match which {
+            Failed::Heartbeat => &mut self.heart,
+            Failed::List => &mut self.look,
+        };
+        if slot.is_none() || !matches!(error, Error::BreakerOpen { .. }) {
+            *slot = Some(problem);
+        }
     }
 }
 
@@ -239,7 +253,7 @@ impl Shared {
     }
 
     /// A look failed. Objects keep what is said of them until three intervals are missed.
-    pub(super) fn failed(&self, which: Failed, problem: Trouble) {
+    pub(super) fn failed(&self, which: Failed, error: &Error, problem: Trouble) {
         let since = *self
             .last_look
             .lock()
@@ -247,10 +261,7 @@ impl Shared {
         let missed = self.clock.wire(self.interval) * MISSED;
         let newly = {
             let mut health = self.lock();
-            match which {
-                Failed::Heartbeat => health.heart = Some(problem),
-                Failed::List => health.look = Some(problem),
-            }
+            health.failed(which, error, problem);
             let newly = !health.unavailable && since.elapsed() >= missed;
             health.unavailable |= newly;
             newly
@@ -294,7 +305,7 @@ impl Shared {
                         Fate::Stalled { .. } => u32::MAX,
                         _ => failures.saturating_add(1),
                     };
-                    self.failed(Failed::Heartbeat, problem);
+                    self.failed(Failed::Heartbeat, &error, problem);
                 }
             }
             let jitter = 1.0 + rand::random::<f64>() / 10.0;

@@ -105,9 +105,9 @@ fn deploy(
         rejected: None,
     };
     if inputs.seen.source == Seen::Looked(SourceState::Missing)
-        && inputs.seen.refused.get(step.verb()).is_some()
+        && let Some(refused) = inputs.seen.refused.get(step.verb())
     {
-        return Plan::refuse(source_missing(app));
+        return Plan::refuse(source_missing(app, &refused.message));
     }
     unless_refused(step, inputs)
 }
@@ -315,12 +315,8 @@ fn failed_deployment(
     newest: &RemoteDeployment,
 ) -> Refusal {
     if inputs.seen.source == Seen::Looked(SourceState::Missing) {
-        let mut missing = source_missing(app);
-        missing.message = format!(
-            "{} (the deployment failed: {})",
-            missing.message, newest.message
-        );
-        return missing;
+        let said = format!("the deployment failed: {}", newest.message);
+        return source_missing(app, &said);
     }
     stalled(
         Reason::DeploymentFailed,
@@ -333,13 +329,14 @@ fn failed_deployment(
     )
 }
 
-fn source_missing(app: &DatabricksApp) -> Refusal {
+/// `said`: what became of the deployment, as its reason may be another one after all.
+fn source_missing(app: &DatabricksApp, said: &str) -> Refusal {
     let workspace = app.spec.source.as_ref().and_then(|s| s.workspace.as_ref());
     let path = workspace.map(|w| w.path.as_str()).unwrap_or_default();
     Refusal {
         reason: Reason::SourceNotFound,
         message: format!(
-            "spec.source.workspace.path {path:?} does not exist in the workspace, or the operator's identity cannot read it; upload the source or correct the path"
+            "spec.source.workspace.path {path:?} does not exist in the workspace, or the operator's identity cannot read it; upload the source or correct the path ({said})"
         ),
         fate: Fate::Missing { recheck: SLOW },
     }

@@ -4,7 +4,7 @@ use super::super::act::Effect;
 use super::super::fields::{self, Setting};
 use super::super::plan::{Step, requested_redeploy};
 use super::super::spec::{AppMemory, DatabricksApp, InFlightStep};
-use super::super::wire::RemoteApp;
+use super::super::wire::{RemoteApp, RemoteDeployment};
 use crate::api::status::{ConditionType, Reason, is_true};
 use crate::engine::events::Note;
 use crate::engine::managed::{Outcome, Step as _};
@@ -14,13 +14,15 @@ type Pass<'a> = Outcome<'a, DatabricksApp>;
 
 /// Fields that somebody else changed and this pass put right, each with its class as a metric's label.
 pub fn repaired(app: &DatabricksApp, outcome: &Pass<'_>) -> Vec<(&'static str, &'static str)> {
-    let settled = is_true(outcome.before, ConditionType::Ready);
-    if outcome.changed || outcome.wish == Wish::Deleting || !settled {
+    if outcome.changed || outcome.wish == Wish::Deleting {
         return Vec::new();
     }
+    let ready = is_true(outcome.before, ConditionType::Ready);
     let mut repaired = Vec::new();
     for (step, _) in outcome.done {
-        if !undoes_a_stranger(app, outcome, step) {
+        // An app is not ready while somebody else's deployment is under way.
+        let settled = ready || foreign_deployment(outcome, step).is_some();
+        if !settled || !undoes_a_stranger(app, outcome, step) {
             continue;
         }
         if let Step::Update { fields: changed } = step {
@@ -38,6 +40,14 @@ pub fn repaired(app: &DatabricksApp, outcome: &Pass<'_>) -> Vec<(&'static str, &
         repaired.extend(step.fields().into_iter().map(|path| (path, class)));
     }
     repaired
+}
+
+/// The deployment of somebody else that a step replaces, where the one before it was ours and succeeded.
+fn foreign_deployment<'a>(outcome: &Pass<'a>, step: &Step) -> Option<&'a RemoteDeployment> {
+    let known = outcome.memory.deployment.as_ref()?;
+    let newest = outcome.seen?.remote()?.newest()?;
+    let replaced = matches!(step, Step::Deploy { rejected: None, .. });
+    (replaced && known.state == "SUCCEEDED" && newest.id != known.id).then_some(newest)
 }
 
 /// Whether nothing of ours asks for the step: neither a changed wish, nor content, nor an annotation, nor our own restart.
@@ -81,7 +91,14 @@ pub fn notes(
     let mut notes = Vec::new();
     if !repaired.is_empty() {
         let fields = repaired.join(", ");
-        let by = remote.map(|r| r.updater.as_str()).filter(|u| !u.is_empty());
+        // Who deploys is told by the deployment alone.
+        let mut deployed = outcome.done.iter().map(|(step, _)| step);
+        let deployer = deployed.find_map(|step| foreign_deployment(outcome, step));
+        let by = match deployer {
+            Some(deployment) => Some(deployment.creator.as_str()),
+            None => remote.map(|r| r.updater.as_str()),
+        };
+        let by = by.filter(|by| !by.is_empty());
         let by = by.map_or_else(String::new, |by| format!("; last changed by {by}"));
         notes.push(Note::normal(
             "DriftRepaired",

@@ -150,8 +150,14 @@ fn list(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
 
 fn get_status(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {
     let path = call.required_query("path")?;
-    let node = workspace.files.find(path)?;
-    Ok(show(path, &bare(path), node).into())
+    match workspace.files.find(path) {
+        Ok(node) => Ok(show(path, &bare(path), node).into()),
+        // Where every source exists, a source is a folder.
+        Err(_) if workspace.rules.any_source => {
+            Ok(json!({"path": path, "object_type": "DIRECTORY"}).into())
+        }
+        Err(missing) => Err(missing),
+    }
 }
 
 fn export(workspace: &mut Workspace, call: &Call<'_>) -> Outcome {

@@ -285,12 +285,12 @@ impl Stage {
         true
     }
 
-    /// Passes until `done`; fails after ten seconds of wire time, a hundred minutes of service time.
+    /// Passes until `done`, within the [`DEADLINE`](super::DEADLINE) of scenes: others compute beside it.
     pub async fn pass_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let start = std::time::Instant::now();
         while !done(self) {
             assert!(
-                start.elapsed().as_secs() < 10,
+                start.elapsed() < super::DEADLINE,
                 "not seen: {what}: {:#}",
                 self.app().unwrap_or_default()
             );

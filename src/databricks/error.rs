@@ -115,13 +115,16 @@ pub struct FieldViolation {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.error_code, self.status)?;
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
+        // The request's id is told apart: a message that differs each time would be written each time.
+        let id = self.request_id.as_deref().filter(|id| !id.is_empty());
+        let message = id.map(|id| self.message.replace(id, "…"));
+        let message = message.as_deref().unwrap_or(&self.message);
+        if !message.is_empty() {
+            write!(f, ": {message}")?;
         }
         for violation in &self.violations {
             write!(f, "; {}: {}", violation.field, violation.description)?;
         }
-        // Its id is told apart: a message that differs each time would be written each time.
         Ok(())
     }
 }
@@ -256,5 +259,26 @@ impl Error {
 pub fn redact(text: &mut String, secret: &str) {
     if secret.len() >= 4 && text.contains(secret) {
         *text = text.replace(secret, "[redacted]");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_answers_that_differ_by_the_requests_id_alone_read_the_same() {
+        let said = |id: &str| {
+            let error = ApiError {
+                status: 503,
+                error_code: "TEMPORARILY_UNAVAILABLE".into(),
+                message: format!("try later (request {id})"),
+                request_id: Some(id.into()),
+                ..ApiError::default()
+            };
+            error.to_string()
+        };
+        assert_eq!(said("a-1"), said("b-2"));
+        assert!(said("a-1").contains("try later (request …)"));
     }
 }

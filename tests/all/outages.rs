@@ -134,9 +134,9 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
     assert!(cause.contains("503"), "{cause}");
     scene.pass(Duration::from_secs(20 * 60)).await;
     let probes = calls().await;
+    assert_eq!(scene.message(WORKSPACE, "prod", "Ready").await, cause);
     let writes = scene.audited_writes().split_off(written);
     assert!(writes.is_empty(), "nothing changed: {writes:?}");
-    assert_eq!(scene.message(WORKSPACE, "prod", "Ready").await, cause);
     assert!(
         probes <= 6,
         "{probes} calls in twenty minutes: {:?}",

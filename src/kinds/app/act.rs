@@ -35,7 +35,7 @@ pub enum Effect {
     /// A folder or a file is there.
     Uploaded,
     Swept,
-    Deployed(RemoteDeployment),
+    Deployed(Box<RemoteDeployment>),
     Deleting,
 }
 
@@ -285,7 +285,7 @@ fn accepted(app: &DatabricksApp, step: &Step, world: &World, answer: &Answer) ->
                 pending: Some(deployment.clone()),
                 ..row
             }));
-            Effect::Deployed(deployment)
+            Effect::Deployed(Box::new(deployment))
         }
         Step::Delete => {
             prove(known.map(|row| RemoteApp {

@@ -151,7 +151,7 @@ impl Model {
             Step::Deploy { from, .. } => {
                 let deployment = deployment(spec, from, id);
                 app.pending = Some(deployment.clone());
-                Effect::Deployed(deployment)
+                Effect::Deployed(Box::new(deployment))
             }
             Step::Delete => {
                 app.compute_state = "DELETING".into();

@@ -476,7 +476,7 @@ spec:
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
             said[0].starts_with(
-                "x.yaml:11: DatabricksApp a/sales: metadata.name: the same object is also at x.yaml:1,"
+                "x.yaml:13: DatabricksApp a/sales: metadata.name: the same object is also at x.yaml:1,"
             ),
             "{said:?}"
         );
@@ -499,9 +499,9 @@ spec:
         assert_eq!(
             said,
             [
-                format!("x.yaml:9: DatabricksApp team/mine: spec.name: {other}"),
+                format!("x.yaml:10: DatabricksApp team/mine: spec.name: {other}"),
                 format!(
-                    "x.yaml:15: AppOfApps apps/fleet: child DatabricksApp other: spec.name: {other}"
+                    "x.yaml:17: AppOfApps apps/fleet: child DatabricksApp other: spec.name: {other}"
                 ),
             ]
         );

@@ -88,28 +88,28 @@ pub(super) fn refused(
         .errors
         .extend(fault.map(|fault| fault.of("template")));
     for (place, task) in places.iter().zip(tasks) {
+        let unread = || {
+            let message = "the template's name can't be read";
+            Fault::new("metadata.name", ErrorReason::InvalidName, message)
+        };
         let found = match &name {
-            _ if task.written => task
-                .members
-                .get("name")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-            Some(pattern) => blueprint::name(pattern, &Scope::new(&task.members)).ok(),
-            None => None,
+            _ if task.written => {
+                let name = task.members.get("name").and_then(Value::as_str);
+                name.map(str::to_owned).ok_or_else(unread)
+            }
+            Some(pattern) => blueprint::name(pattern, &Scope::new(&task.members)),
+            None => Err(unread()),
         };
         match found {
-            Some(name) => drop(generated.kept.insert(name)),
-            None if generated.complete => {
+            Ok(name) => drop(generated.kept.insert(name)),
+            Err(mut fault) if generated.complete => {
                 generated.complete = false;
-                let message =
-                    "the names of this element and maybe of others can't be filled either";
-                generated.errors.push(place.fault(&Fault::new(
-                    "metadata.name",
-                    ErrorReason::InvalidName,
-                    message,
-                )));
+                fault
+                    .message
+                    .push_str("; the names of other elements may be wanting, too");
+                generated.errors.push(place.fault(&fault));
             }
-            None => {}
+            Err(_) => {}
         }
     }
     generated

@@ -314,6 +314,22 @@ fn what_is_wrong_with_the_template_itself_is_said_once() {
 }
 
 #[test]
+fn beside_a_template_that_cannot_be_read_the_variable_that_a_name_lacks_is_named() {
+    let made = generated(json!({
+        "generators": [{"list": {"elements": [{"team": "sales"}, {"team": "hr"}]}}],
+        "template": {"metadata": {"name": "{{ nosuch }}"}, "spec": {"description": "{{ team"}},
+    }));
+    let errors = errors(&made);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors[0].starts_with("template: spec.description: "),
+        "{errors:?}"
+    );
+    assert!(errors[1].contains("nosuch"), "{errors:?}");
+    assert!(!made.complete);
+}
+
+#[test]
 fn other_delimiters_hold_for_the_whole_template() {
     let made = generated(json!({
         "generators": [{"list": {"elements": [{"team": "sales"}]}}],

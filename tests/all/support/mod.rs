@@ -550,8 +550,12 @@ impl Objects {
         found.map_or(Value::Null, |o| serde_json::to_value(o).unwrap())
     }
 
+    /// Objects of a kind; none while the cluster does not have it.
     pub async fn list(&self, kind: &str) -> Vec<Value> {
-        let list = self.api(kind).list(&ListParams::default()).await.unwrap();
+        let list = match self.api(kind).list(&ListParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Vec::new(),
+            list => list.unwrap(),
+        };
         list.items
             .into_iter()
             .map(|o| serde_json::to_value(o).unwrap())

@@ -28,7 +28,7 @@ def test_create_and_wait_ends_with_active_compute(w):
     app = w.apps.create_and_wait(App(name="demo", description="first"))
     assert app.compute_status.state == ComputeState.ACTIVE
     assert (app.creator, app.description, app.compute_size) == (ANN, "first", ComputeSize.MEDIUM)
-    assert app.url.startswith("https://demo-1234567890123456.")
+    assert app.url.startswith(f"https://demo-{w.get_workspace_id()}.")
     assert w.service_principals_v2.get(str(app.service_principal_id)).application_id == app.service_principal_client_id
 
 

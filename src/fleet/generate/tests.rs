@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -453,14 +452,12 @@ fn more_than_fits_is_refused_whole_and_prunes_nothing() {
         (json!({"x": big}), "the children take more than 64 MiB"),
         (json!({"x": vec![costly; 20]}), "expressions of"),
     ] {
-        let began = Instant::now();
         let template = json!({"metadata": {"name": "a{{ n }}"}, "spec": spec});
         let made = generated(json!({"generators": list, "template": template}));
         assert_eq!(made.errors.len(), 1);
         assert_eq!(made.errors[0].reason, ErrorReason::TooLarge);
         assert!(errors(&made)[0].contains(part), "{:?}", errors(&made));
         assert!(made.children.is_empty() && made.complete && made.kept.len() == 900);
-        assert!(began.elapsed() < Duration::from_secs(20));
     }
 }
 

@@ -252,10 +252,13 @@ fn judge(
     annotations: &Texts,
     uid: Option<&str>,
 ) -> Option<Misread> {
-    let value = annotations.get(key)?;
+    // Most keys take any value, and a fleet is judged child by child: what is not judged is not looked up.
+    let value = match values {
+        Values::Any | Values::Noted => return None,
+        _ => annotations.get(key)?,
+    };
     let allowed = |text: &str| Some(text.to_owned());
     let allowed = match values {
-        Values::Any | Values::Noted => None,
         Values::Flag if flag(value).is_none() => allowed("\"true\" or \"false\""),
         Values::RunState if state(value).is_none() => allowed("\"Running\" or \"Stopped\""),
         Values::Time if value.parse::<Timestamp>().is_err() => {
@@ -269,7 +272,12 @@ fn judge(
             None if !is_uid(value) => allowed("the object's own metadata.uid"),
             _ => None,
         },
-        Values::Flag | Values::RunState | Values::Time | Values::Digest => None,
+        Values::Any
+        | Values::Noted
+        | Values::Flag
+        | Values::RunState
+        | Values::Time
+        | Values::Digest => None,
     };
     allowed.map(|allowed| Misread {
         key,

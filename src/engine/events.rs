@@ -48,6 +48,22 @@ impl Note {
     }
 }
 
+/// States that are told when they begin: the condition with its status and reason, and what the event calls it.
+const BEGINNINGS: [(ConditionType, &str, Reason, &str); 2] = [
+    (
+        ConditionType::Ready,
+        "False",
+        Reason::HostUnreachable,
+        "HostUnreachable",
+    ),
+    (
+        ConditionType::Reconciling,
+        "True",
+        Reason::InUse,
+        "the deletion waits",
+    ),
+];
+
 /// The events of what changed between two passes: stalled for a reason, a host that is away, a deletion held up by
 /// others, ready again.
 pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Note> {
@@ -70,25 +86,15 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Note> {
             format!("{reason}: {message}"),
         ));
     }
-    let away = |conditions: &[Condition]| {
-        let ready = find(conditions, ConditionType::Ready).filter(|c| c.status == "False");
-        ready.is_some_and(|c| c.reason == Reason::HostUnreachable.name())
-    };
-    if away(after) && !away(before) {
-        let reason = Reason::HostUnreachable.name();
-        let message = find(after, ConditionType::Ready).map(|c| c.message.as_str());
-        let message = format!("{reason}: {}", message.unwrap_or_default());
-        notes.push(Note::warning(reason, reason, message));
-    }
-    let in_use = |conditions: &[Condition]| {
-        let waits = active(conditions, ConditionType::Reconciling);
-        waits.filter(|(reason, _)| reason == Reason::InUse.name())
-    };
-    if let Some((reason, message)) = in_use(after)
-        && in_use(before).is_none()
-    {
-        let message = format!("the deletion waits: {message}");
-        notes.push(Note::warning(Reason::InUse.name(), reason, message));
+    for (kind, status, reason, words) in BEGINNINGS {
+        let reason = reason.name();
+        let message = |conditions: &[Condition]| {
+            let found = find(conditions, kind).filter(|c| c.status == status && c.reason == reason);
+            found.map(|c| c.message.clone())
+        };
+        if let Some(message) = message(after).filter(|_| message(before).is_none()) {
+            notes.push(Note::warning(reason, reason, format!("{words}: {message}")));
+        }
     }
     let ready = |conditions: &[Condition]| {
         active(conditions, ConditionType::Ready).map(|(reason, _)| reason)

@@ -1,4 +1,5 @@
 //! DatabricksWorkspace: the connection's own conditions, and its place in the way of a deletion while apps use it.
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct World {
     connection: Result<Arc<Connection>, Trouble>,
     /// Who refers to it.
     users: Vec<ObjectName>,
+    /// All that connect to the same place, itself among them.
+    twins: BTreeSet<Key>,
 }
 
 /// What a pass saw; no call of its own is made, the connection's heartbeat and boards tell.
@@ -97,8 +100,9 @@ impl Managed for DatabricksWorkspace {
     }
 
     async fn open(&self, hub: &Arc<Hub>, _: Wish) -> Result<World, Trouble> {
-        let own = Ref::Spec(Key::new(WORKSPACE, name_of(self)));
-        let users = hub.index.holders(&own);
+        let own = Key::new(WORKSPACE, name_of(self));
+        let twins = hub.index.twins(&own, None);
+        let users = hub.index.holders(&Ref::Spec(own));
         Ok(World {
             hub: hub.clone(),
             connection: hub.connection(self).await,
@@ -108,6 +112,7 @@ impl Managed for DatabricksWorkspace {
                 .filter(|k| hub.admitted(&name_of(self), &k.name.namespace))
                 .map(|k| k.name)
                 .collect(),
+            twins,
         })
     }
 
@@ -255,9 +260,7 @@ fn in_use(users: &[ObjectName]) -> String {
 
 fn counts(workspace: &DatabricksWorkspace, world: &World, board: &Board<RemoteApp>) -> AppCounts {
     let names = board.rows(|row| row.name.clone());
-    let declared = names
-        .iter()
-        .filter(|app| is_declared(workspace, world, app));
+    let declared = names.iter().filter(|app| is_declared(world, app));
     let managed = declared.count();
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     AppCounts {
@@ -269,13 +272,9 @@ fn counts(workspace: &DatabricksWorkspace, world: &World, board: &Board<RemoteAp
 }
 
 /// Whether an object declares it, by this Workspace or by another one of the same place.
-fn is_declared(workspace: &DatabricksWorkspace, world: &World, app: &str) -> bool {
-    let index = &world.hub.index;
-    let twins = index.twins(&Key::new(WORKSPACE, name_of(workspace)), None);
-    let mut names = twins
-        .iter()
-        .map(|twin| Board::<RemoteApp>::reference(&twin.name, app));
-    names.any(|name| !index.holders(&name).is_empty())
+fn is_declared(world: &World, app: &str) -> bool {
+    let mut holders = Board::<RemoteApp>::holders(&world.hub.index, &world.twins, app);
+    holders.next().is_some()
 }
 
 /// Apps that no object declares, by name, without the time.
@@ -293,7 +292,7 @@ fn unmanaged(
         state: cut(&row.compute_state, ENTRY),
         since: String::new(),
     });
-    apps.retain(|app| !is_declared(workspace, world, &app.name));
+    apps.retain(|app| !is_declared(world, &app.name));
     apps.sort_by(|a, b| a.name.cmp(&b.name));
     apps.truncate(LISTED);
     apps

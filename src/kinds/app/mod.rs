@@ -301,19 +301,15 @@ impl DatabricksApp {
         let namespace = self.namespace().unwrap_or_default();
         let workspace = Key::new(WORKSPACE, self.spec.workspace_ref.resolve(&namespace));
         let own = self.claimant();
-        let mut claimants = Vec::new();
-        for twin in apps.hub.index.twins(&workspace, place) {
-            let shared = Board::<RemoteApp>::reference(&twin.name, self.remote_name());
-            let holders = apps.hub.index.holders(&shared).into_iter();
+        let index = &apps.hub.index;
+        let twins = index.twins(&workspace, place);
+        let mut claimants: Vec<_> = Board::<RemoteApp>::holders(index, &twins, self.remote_name())
             // Else a tenant could take a name away by declaring it in a workspace that is not open to them.
-            let admitted = holders.filter(|key| apps.hub.admitted(&twin.name, &key.name.namespace));
-            let objects = admitted.filter_map(|key| find(&apps.objects, &key.name));
-            claimants.extend(
-                objects
-                    .filter_map(|guarded| guarded.0.as_ref().ok().map(DatabricksApp::claimant))
-                    .filter(|other| other.uid != own.uid),
-            );
-        }
+            .filter(|(twin, key)| apps.hub.admitted(twin, &key.name.namespace))
+            .filter_map(|(_, key)| find(&apps.objects, &key.name))
+            .filter_map(|guarded| guarded.0.as_ref().ok().map(DatabricksApp::claimant))
+            .filter(|other| other.uid != own.uid)
+            .collect();
         claimants.push(own);
         claimants
     }

@@ -18,7 +18,7 @@ use super::trouble;
 use crate::api::names::ObjectName;
 use crate::api::status::Reason;
 use crate::databricks::{Error, Route};
-use crate::engine::index::{Key, Ref};
+use crate::engine::index::{Index, Key, Ref};
 use crate::telemetry::metrics::LookResult;
 use crate::telemetry::traces;
 
@@ -213,6 +213,18 @@ impl<R: Row> Board<R> {
             what: R::WHAT,
             name: name.into(),
         }
+    }
+
+    /// Who refers to the row of that name by one of these DatabricksWorkspaces, each with that one.
+    pub fn holders<'a>(
+        index: &'a Index,
+        workspaces: &'a BTreeSet<Key>,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectName, Key)> {
+        workspaces.iter().flat_map(move |workspace| {
+            let holders = index.holders(&Self::reference(&workspace.name, name));
+            holders.into_iter().map(|key| (&workspace.name, key))
+        })
     }
 
     /// All pages; the time is that of the first page's request.

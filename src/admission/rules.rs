@@ -1,7 +1,8 @@
 //! CEL rules (`x-kubernetes-validations`), evaluated as the API server does when an object is created.
 //!
 //! Not copied: the cost limits, and that lists of type set and map are equal in any order.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use cel::common::ast::{CallExpr, Expr};
@@ -148,11 +149,65 @@ impl Rule {
     }
 }
 
+/// Values to which neither the rules of a node nor those below it object, by their hashes under a key of this process. A rule
+/// reads nothing but the value, and the objects of a fleet share most of theirs: grants, variables, sources.
+///
+/// Two values of one hash are no case to expect, and the API server judges all of them again.
+#[derive(Debug, Default)]
+pub struct Passed {
+    hasher: RandomState,
+    known: RwLock<HashSet<u64>>,
+}
+
+impl Passed {
+    /// Most values of one node; once there are more, those of now are worth more than those of before.
+    const MOST: usize = 4096;
+
+    fn hash(&self, value: &Value) -> u64 {
+        self.hasher.hash_one(value)
+    }
+
+    fn has(&self, hash: u64) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.contains(&hash)
+    }
+
+    fn insert(&self, hash: u64) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(hash);
+    }
+}
+
 /// Objections by rules to an object that the schema has let through.
 pub fn judge(schema: &Schema, object: &Value, found: &mut Vec<Objection>) {
     if schema.ruled {
         let mut context = Context::with_env(ENV.clone());
         walk(schema, object, Place::ROOT, &mut context, found);
+    }
+}
+
+/// As [`walk`], once for equal values of a node that has rules.
+fn recall<'a>(
+    schema: &'a Schema,
+    value: &'a Value,
+    at: Place<'_>,
+    context: &mut Context<'_, 'a>,
+    found: &mut Vec<Objection>,
+) {
+    if schema.rules.is_empty() {
+        return walk(schema, value, at, context, found);
+    }
+    let hash = schema.passed.hash(value);
+    if schema.passed.has(hash) {
+        return;
+    }
+    let before = found.len();
+    walk(schema, value, at, context, found);
+    if found.len() == before {
+        schema.passed.insert(hash);
     }
 }
 
@@ -187,14 +242,14 @@ fn walk<'a>(
                     && inner.ruled
                     && !inner.replaces(Some(member))
                 {
-                    walk(inner, member, at.key(key), context, found);
+                    recall(inner, member, at.key(key), context, found);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(inner) = schema.items.as_deref().filter(|inner| inner.ruled) {
                 for (index, item) in items.iter().enumerate() {
-                    walk(inner, item, at.item(index), context, found);
+                    recall(inner, item, at.item(index), context, found);
                 }
             }
         }
@@ -502,6 +557,46 @@ mod tests {
         }
         let broken = judge("self.labels.a.matches('(')", json!({"labels": {"a": "x"}}));
         assert!(broken.unwrap().contains("regex parse error"));
+    }
+
+    #[test]
+    fn equal_values_are_judged_alike_wherever_and_however_often_they_come() {
+        let mut schema: Schema = serde_json::from_value(json!({
+            "type": "object",
+            "properties": {"list": {"type": "array", "items": {
+                "type": "object",
+                "properties": {"n": {"type": "integer"}, "below": {
+                    "type": "object", "properties": {"n": {"type": "integer"}},
+                    "x-kubernetes-validations": [{"rule": "self.n < 3", "message": "below"}]}},
+                "x-kubernetes-validations": [{"rule": "self.n < 3", "message": "here"}],
+            }}},
+        }))
+        .unwrap();
+        schema.prepare();
+        let object = json!({"list": [
+            {"n": 1}, {"n": 3}, {"n": 1, "below": {"n": 3}}, {"n": 1}, {"n": 3}, {"n": 1, "below": {"n": 1}}]});
+        for _ in 0..3 {
+            let mut found = Vec::new();
+            super::judge(&schema, &object, &mut found);
+            let found: Vec<String> = found
+                .iter()
+                .map(|o| format!("{}: {}", o.field, o.message))
+                .collect();
+            assert_eq!(
+                found,
+                ["list[1]: here", "list[2].below: below", "list[4]: here"]
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_values_that_passed_is_bounded() {
+        let passed = Passed::default();
+        for n in 0..=Passed::MOST as u64 {
+            passed.insert(n);
+            assert!(passed.has(n));
+        }
+        assert!(!passed.has(0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use super::rules::{Rule, escaped};
+use super::rules::{Passed, Rule, escaped};
 use super::shape::settle;
 
 /// One node.
@@ -65,6 +65,9 @@ pub struct Schema {
     /// Set by [`Schema::prepare`]: properties by the names that rules know them by, where these are others.
     #[serde(skip)]
     pub escaped: BTreeMap<String, String>,
+    /// What the rules of this node were asked before.
+    #[serde(skip)]
+    pub passed: Passed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

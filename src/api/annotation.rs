@@ -5,6 +5,7 @@
 //! operator does that passes over it. A key that nobody knows holds nothing up, as it may be a newer operator's.
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use jiff::Timestamp;
 
@@ -84,8 +85,10 @@ enum Values {
     Noted,
 }
 
-/// Every key, on which kinds it says something, and what.
-const KEYS: &[(&str, &[&str], Values)] = &[
+/// A key, on which kinds it says something, and what.
+type Key = (&'static str, &'static [&'static str], Values);
+
+const KEYS: &[Key] = &[
     (RECONCILE_REQUESTED_AT, EVERY, Values::Any),
     (REDEPLOY_REQUESTED_AT, &[APP], Values::Any),
     (RESTART_REQUESTED_AT, &[APP], Values::Any),
@@ -208,31 +211,30 @@ pub fn is_requested(annotations: &Texts, key: &str, handled: Option<&String>) ->
 
 /// Annotations of an object of that kind whose values nobody understands. `uid`: the object's own, if it has one yet.
 pub fn misread(kind: &str, annotations: &Texts, uid: Option<&str>) -> Vec<Misread> {
-    let said = KEYS.iter().filter(|(_, kinds, _)| kinds.contains(&kind));
-    said.filter_map(|(key, _, values)| judge(key, *values, annotations, uid))
+    // A fleet is judged child by child, which carries few.
+    let said = ours(annotations).filter_map(|(key, value)| Some((known(key)?, value)));
+    let said = said.filter(|((_, kinds, _), _)| kinds.contains(&kind));
+    said.filter_map(|((key, _, values), value)| judge(key, *values, value, uid))
         .collect()
 }
 
 /// Whether a child may be about to leave its parent: `detach` says what nobody understands.
 pub fn unclear_detach(annotations: &Texts) -> Option<Misread> {
-    judge(DETACH, Values::Flag, annotations, None)
+    judge(DETACH, Values::Flag, annotations.get(DETACH)?, None)
 }
 
 /// Annotations under our prefix that say nothing on an object of that kind.
 pub fn idle(kind: &str, annotations: &Texts) -> Vec<Idle> {
-    let ours = annotations.keys().filter(|key| {
-        let group = key.split_once('/').map(|(group, _)| group);
-        group == Some(GROUP)
-    });
-    ours.filter_map(|key| {
-        let on = on(key);
-        (!on.contains(&kind)).then(|| Idle {
-            key: key.clone(),
-            kind: kind.to_owned(),
-            on,
+    ours(annotations)
+        .filter_map(|(key, _)| {
+            let on = on(key);
+            (!on.contains(&kind)).then(|| Idle {
+                key: key.clone(),
+                kind: kind.to_owned(),
+                on,
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// All that is wrong, in one text of bounded length; `None`: nothing is.
@@ -240,23 +242,24 @@ pub fn told<T: fmt::Display>(wrong: &[T]) -> Option<String> {
     (!wrong.is_empty()).then(|| some(wrong, 3, "; ", "; ", ToString::to_string))
 }
 
-/// The kinds on which the annotation says something; none: nobody knows it.
-fn on(key: &str) -> &'static [&'static str] {
-    let known = KEYS.iter().find(|(known, _, _)| *known == key);
-    known.map_or(&[], |(_, kinds, _)| kinds)
+/// Annotations under our prefix.
+fn ours(annotations: &Texts) -> impl Iterator<Item = (&String, &String)> {
+    let from = (Bound::Included(GROUP), Bound::Unbounded);
+    let all = annotations.range::<str, _>(from);
+    let all = all.take_while(|(key, _)| key.starts_with(GROUP));
+    all.filter(|(key, _)| key[GROUP.len()..].starts_with('/'))
 }
 
-fn judge(
-    key: &'static str,
-    values: Values,
-    annotations: &Texts,
-    uid: Option<&str>,
-) -> Option<Misread> {
-    // Most keys take any value, and a fleet is judged child by child: what is not judged is not looked up.
-    let value = match values {
-        Values::Any | Values::Noted => return None,
-        _ => annotations.get(key)?,
-    };
+fn known(key: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|(known, _, _)| *known == key)
+}
+
+/// The kinds on which the annotation says something; none: nobody knows it.
+fn on(key: &str) -> &'static [&'static str] {
+    known(key).map_or(&[], |(_, kinds, _)| kinds)
+}
+
+fn judge(key: &'static str, values: Values, value: &str, uid: Option<&str>) -> Option<Misread> {
     let allowed = |text: &str| Some(text.to_owned());
     let allowed = match values {
         Values::Flag if flag(value).is_none() => allowed("\"true\" or \"false\""),
@@ -281,7 +284,7 @@ fn judge(
     };
     allowed.map(|allowed| Misread {
         key,
-        value: value.clone(),
+        value: value.to_owned(),
         allowed,
     })
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Parent;
 use super::gate::{Gate, Moment, Terms, gate};
 use super::generate::Child;
 use super::order::Place;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
 use super::seats::Seat;
+use super::{Parent, threads};
 use crate::api::row::{ChildView, Owner};
 use crate::api::{annotation, label};
 
@@ -222,52 +222,69 @@ pub struct Wish<'a> {
     pub now: Moment,
 }
 
-/// The writes that the rollout allows now, in the order of the rollout.
-pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
-    let Wish {
-        seats,
-        rollout,
-        rules,
-        parent,
-        now,
-    } = *wish;
-    settled.begin(parent, rules, seats.len());
-    let mut writes = Vec::new();
-    for (seat, decision) in seats.iter().zip(&rollout.decisions) {
-        let (child, place) = (seat.child, rules.reverse.then_some(seat.place));
-        let release = |before| {
-            let record = released(child, before, &rollout.digest, rules, now);
-            (child.clone(), Record { place, ..record })
+impl Wish<'_> {
+    /// Where the child comes, if that is noted on it.
+    fn place(&self, seat: &Seat<'_>) -> Option<Place> {
+        self.rules.reverse.then_some(seat.place)
+    }
+
+    /// The child as it exists, if it is compared with what is asked for.
+    fn compared<'a>(&self, seat: &Seat<'a>, decision: Decision) -> Option<&'a Arc<ChildView>> {
+        let (view, _) = seat.ours.filter(|_| decision != Decision::RollBack)?;
+        (self.rules.updates && !view.deleting).then_some(view)
+    }
+
+    /// The write to one child that is allowed now.
+    fn write(&self, seat: &Seat<'_>, decision: Decision) -> Option<Write> {
+        let Self { rules, now, .. } = *self;
+        let (child, place) = (seat.child, self.place(seat));
+        let release = |why, before| {
+            let record = released(child, before, &self.rollout.digest, rules, now);
+            Some(Write {
+                why,
+                child: child.clone(),
+                record: Record { place, ..record },
+            })
         };
         let Some((view, record)) = seat.ours else {
-            if *decision == Decision::Release {
-                let (child, record) = release(None);
-                let why = Why::Create;
-                writes.push(Write { why, child, record });
-            }
-            continue;
+            return match decision {
+                Decision::Release => release(Why::Create, None),
+                Decision::Keep | Decision::RollBack => None,
+            };
         };
         if view.deleting || !rules.updates {
-            continue;
+            return None;
         }
-        let write = match decision {
+        match decision {
             Decision::RollBack => taken_back(child, record, now),
-            _ if settled.is(view, child, place) => None,
-            Decision::Release if !seat.is_as_asked() => {
-                let (child, record) = release(Some((view, record)));
-                let why = Why::Release;
-                Some(Write { why, child, record })
-            }
+            Decision::Release if !seat.is_as_asked() => release(Why::Release, Some((view, record))),
             // What can't be told any more is not repaired.
             Decision::Release | Decision::Keep => record::recorded(child, record)
-                .and_then(|had| mended(&had, view, record, place, rules, parent)),
-        };
-        if write.is_none() && seat.is_as_asked() {
-            settled.insert(view, child, place);
+                .and_then(|had| mended(&had, view, record, place, rules, self.parent)),
         }
-        writes.extend(write);
     }
-    writes
+}
+
+/// The writes that the rollout allows now, in the order of the rollout.
+pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
+    settled.begin(wish.parent, wish.rules, wish.seats.len());
+    let turns = wish.seats.iter().zip(&wish.rollout.decisions);
+    let open = turns.filter(|(seat, decision)| {
+        let compared = wish.compared(seat, **decision);
+        !compared.is_some_and(|view| settled.is(view, seat.child, wish.place(seat)))
+    });
+    let open: Vec<(&Seat<'_>, &Decision)> = open.collect();
+    // To compare thousands of specs takes longer than all that is decided about them.
+    let writes = threads::map(&open, |(seat, decision)| wish.write(seat, **decision));
+    for ((seat, decision), write) in open.iter().zip(&writes) {
+        if let Some(view) = wish.compared(seat, **decision)
+            && write.is_none()
+            && seat.is_as_asked()
+        {
+            settled.insert(view, seat.child, wish.place(seat));
+        }
+    }
+    writes.into_iter().flatten().collect()
 }
 
 /// What a child carries when it is released.

@@ -20,6 +20,7 @@ mod summary;
 mod survey;
 #[cfg(test)]
 pub(crate) mod testing;
+mod threads;
 
 pub use gate::{Gate, Moment};
 pub use generate::{

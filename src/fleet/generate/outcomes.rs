@@ -17,12 +17,7 @@ use super::limits;
 use super::template::{Pattern, Scope};
 use crate::api::app_of_apps::WrittenApp;
 use crate::api::status::some;
-use crate::fleet::Parent;
-
-/// Fewer elements are not worth a thread of their own.
-const FOR_ONE_THREAD: usize = 64;
-/// More threads than that would only take from others.
-const THREADS: usize = 8;
+use crate::fleet::{Parent, threads};
 
 /// What becomes one child, or an error.
 #[derive(PartialEq, Eq, Hash)]
@@ -153,37 +148,17 @@ pub(super) fn make_all(
     let new: Vec<usize> = (0..tasks.len())
         .filter(|n| outcomes[*n].is_none())
         .collect();
-    let work = |numbers: &[usize]| -> Vec<(usize, Arc<Outcome>)> {
-        let fits = || total.load(Ordering::Relaxed) <= limits::CHILDREN_BYTES;
-        let numbers = numbers.iter().take_while(|_| fits());
-        numbers
-            .map(|n| {
-                let outcome = make(&tasks[*n]);
-                total.fetch_add(outcome.size, Ordering::Relaxed);
-                (*n, Arc::new(outcome))
-            })
-            .collect()
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(THREADS).min(new.len() / FOR_ONE_THREAD).max(1);
-    let shares = new.chunks(new.len().div_ceil(threads).max(1));
-    let made: Vec<(usize, Arc<Outcome>)> = if threads == 1 {
-        work(&new)
-    } else {
-        std::thread::scope(|scope| {
-            let work = &work;
-            let running: Vec<_> = shares
-                .map(|share| scope.spawn(move || work(share)))
-                .collect();
-            let results = running.into_iter().map(|thread| match thread.join() {
-                Ok(made) => made,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            results.flatten().collect()
+    let made = threads::map(&new, |n| {
+        // The rest is not worth its time once they are too large.
+        let fits = total.load(Ordering::Relaxed) <= limits::CHILDREN_BYTES;
+        fits.then(|| {
+            let outcome = make(&tasks[*n]);
+            total.fetch_add(outcome.size, Ordering::Relaxed);
+            Arc::new(outcome)
         })
-    };
-    for (n, outcome) in made {
-        outcomes[n] = Some(outcome);
+    });
+    for (n, outcome) in new.into_iter().zip(made) {
+        outcomes[n] = outcome;
     }
     if total.into_inner() > limits::CHILDREN_BYTES {
         return None;

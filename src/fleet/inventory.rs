@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::gate::{Gate, Moment, Terms, gate};
-use super::generate::Child;
+use super::generate::{Child, Generated};
 use super::order::Place;
 use super::record::{self, Record};
 use super::rollout::{Decision, Rollout, Rules};
@@ -124,46 +124,90 @@ fn handed_over(view: &ChildView, parent: &Parent) -> bool {
     controller(view).is_none() && view.labels.get(label::PARENT) == Some(&parent.name)
 }
 
-/// What children carry, read once for each state of theirs; by uid. The view is held, so that the same pointer is the same
-/// value.
+/// What children carry, read once for each view of them; by its address. The view is held, so that the same address is the
+/// same value.
 #[derive(Debug, Default)]
-pub struct Records(HashMap<String, (Arc<ChildView>, Arc<Record>)>);
+pub struct Records(HashMap<usize, (Arc<ChildView>, Arc<Record>)>);
+
+impl Records {
+    fn of(&self, view: &Arc<ChildView>) -> Arc<Record> {
+        let known = self.0.get(&address(view));
+        known.map_or_else(|| Arc::new(Record::of(view)), |(_, record)| record.clone())
+    }
+}
+
+fn address(view: &Arc<ChildView>) -> usize {
+    Arc::as_ptr(view).addr()
+}
+
+/// How one object relates to the parent.
+enum Relation {
+    Ours(Arc<Record>),
+    /// Asked for, but somebody else's
+    Foreign,
+    /// Still its own, but to be let go
+    Detaching,
+    Detached,
+    /// Nobody asks for it
+    Other,
+}
 
 /// Sorts the objects of the namespace by whose they are; others than this parent's that nobody asks for are left out.
 pub fn sort<'a>(
-    asked: impl Fn(&str) -> bool,
+    asked: impl Fn(&str) -> bool + Sync,
     existing: &'a [Arc<ChildView>],
     parent: &Parent,
     records: &mut Records,
 ) -> Sorted<'a> {
-    let mut sorted = Sorted::default();
-    let mut known = std::mem::take(&mut records.0);
-    for view in existing {
-        let mine = is_ours(view, &parent.uid);
-        if leaves(view) && mine {
-            sorted.detaching.push(view);
-        } else if leaves(view) && controller(view).is_none() {
-            sorted.detached.push(&view.name);
-        } else if mine || (asked(&view.name) && handed_over(view, parent)) {
-            let before = known.remove_entry(view.uid.as_str());
-            let same = before.filter(|(_, (seen, _))| Arc::ptr_eq(seen, view));
-            let (uid, (_, record)) = same.unwrap_or_else(|| {
-                let record = Arc::new(Record::of(view));
-                (view.uid.clone(), (view.clone(), record))
-            });
-            sorted.ours.insert(&view.name, (view, record.clone()));
-            records.0.insert(uid, (view.clone(), record));
+    let relations = threads::map(existing, |view| {
+        let (mine, leaves) = (is_ours(view, &parent.uid), leaves(view));
+        if leaves && mine {
+            Relation::Detaching
+        } else if leaves && controller(view).is_none() {
+            Relation::Detached
+        } else if mine || (handed_over(view, parent) && asked(&view.name)) {
+            Relation::Ours(records.of(view))
         } else if asked(&view.name) {
-            sorted.foreign.push(Foreign {
+            Relation::Foreign
+        } else {
+            Relation::Other
+        }
+    });
+    let mut sorted = Sorted::default();
+    let mut ours = Vec::with_capacity(existing.len());
+    for (view, relation) in existing.iter().zip(relations) {
+        match relation {
+            Relation::Ours(record) => ours.push((view.name.as_str(), (view, record))),
+            Relation::Foreign => sorted.foreign.push(Foreign {
                 name: view.name.clone(),
                 owner: view.owner.clone(),
                 parent: parent.name.clone(),
                 namespace: parent.namespace.clone(),
-            });
+            }),
+            Relation::Detaching => sorted.detaching.push(view),
+            Relation::Detached => sorted.detached.push(&view.name),
+            Relation::Other => {}
         }
     }
+    let known = ours.iter().map(|(_, (view, record))| {
+        let held = ((*view).clone(), record.clone());
+        (address(view), held)
+    });
+    records.0 = known.collect();
+    sorted.ours = ours.into_iter().collect();
     sorted.foreign.sort_by(|a, b| a.name.cmp(&b.name));
     sorted
+}
+
+/// Children that nobody asks for any more, by name.
+pub fn leaving<'a>(generated: &Generated, ours: &Ours<'a>) -> Vec<&'a Arc<ChildView>> {
+    let mut asked = generated.children.keys().peekable();
+    let all = ours.iter().filter(|(name, _)| {
+        while asked.next_if(|other| other.as_str() < **name).is_some() {}
+        asked.next_if(|other| other.as_str() == **name).is_none()
+            && !generated.kept.contains(**name)
+    });
+    all.map(|(_, (view, _))| *view).collect()
 }
 
 /// Children that were compared before and had nothing to mend, so that a pass over thousands of them compares only those
@@ -172,7 +216,8 @@ pub fn sort<'a>(
 pub struct Settled {
     /// What else the comparison depends on
     terms: Option<(Parent, bool)>,
-    known: HashMap<String, Pair>,
+    /// By the view's address
+    known: HashMap<usize, Pair>,
 }
 
 /// A child as it is and as it is asked for, with its place if that is noted on it. Held, so that the same pointer is the same
@@ -184,31 +229,9 @@ struct Pair {
     place: Option<Place>,
 }
 
-impl Settled {
-    /// Forgets everything if the terms are others, or when it holds many more children than there are.
-    fn begin(&mut self, parent: &Parent, rules: &Rules, children: usize) {
-        let terms = Some((parent.clone(), rules.rolling));
-        if self.terms != terms || self.known.len() > children.saturating_mul(2) {
-            self.known.clear();
-            self.terms = terms;
-        }
-    }
-
+impl Pair {
     fn is(&self, view: &Arc<ChildView>, child: &Arc<Child>, place: Option<Place>) -> bool {
-        self.known.get(&view.name).is_some_and(|known| {
-            Arc::ptr_eq(&known.view, view)
-                && Arc::ptr_eq(&known.child, child)
-                && known.place == place
-        })
-    }
-
-    fn insert(&mut self, view: &Arc<ChildView>, child: &Arc<Child>, place: Option<Place>) {
-        let pair = Pair {
-            view: view.clone(),
-            child: child.clone(),
-            place,
-        };
-        self.known.insert(view.name.clone(), pair);
+        Arc::ptr_eq(&self.view, view) && Arc::ptr_eq(&self.child, child) && self.place == place
     }
 }
 
@@ -267,11 +290,22 @@ impl Wish<'_> {
 
 /// The writes that the rollout allows now, in the order of the rollout.
 pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
-    settled.begin(wish.parent, wish.rules, wish.seats.len());
+    let terms = Some((wish.parent.clone(), wish.rules.rolling));
+    let mut before = match settled.terms == terms {
+        true => std::mem::take(&mut settled.known),
+        false => HashMap::new(),
+    };
+    let mut known = HashMap::with_capacity(wish.seats.len());
     let turns = wish.seats.iter().zip(&wish.rollout.decisions);
     let open = turns.filter(|(seat, decision)| {
         let compared = wish.compared(seat, **decision);
-        !compared.is_some_and(|view| settled.is(view, seat.child, wish.place(seat)))
+        let pair = compared.and_then(|view| before.remove_entry(&address(view)));
+        let same = pair
+            .zip(compared)
+            .filter(|((_, pair), view)| pair.is(view, seat.child, wish.place(seat)));
+        let open = same.is_none();
+        known.extend(same.map(|(pair, _)| pair));
+        open
     });
     let open: Vec<(&Seat<'_>, &Decision)> = open.collect();
     // To compare thousands of specs takes longer than all that is decided about them.
@@ -281,9 +315,15 @@ pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
             && write.is_none()
             && seat.is_as_asked()
         {
-            settled.insert(view, seat.child, wish.place(seat));
+            let pair = Pair {
+                view: view.clone(),
+                child: seat.child.clone(),
+                place: wish.place(seat),
+            };
+            known.insert(address(view), pair);
         }
     }
+    *settled = Settled { terms, known };
     writes.into_iter().flatten().collect()
 }
 

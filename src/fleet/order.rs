@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::generate::{Child, ElementError, ErrorReason, Generated};
-use super::selector;
+use super::{selector, threads};
 use crate::api::app_of_apps::{RolloutStep, Strategy, UnpinnedSources};
 
 /// Where a child comes.
@@ -90,13 +90,27 @@ fn matches(step: &RolloutStep, labels: &BTreeMap<String, String>) -> bool {
 pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<String>) -> Order {
     let rolling = strategy.rolling_sync.clone().unwrap_or_default();
     let is_rolling = strategy.is_rolling();
-    if is_rolling && rolling.unpinned_sources() == UnpinnedSources::Refuse {
-        let moving = |child: &Arc<Child>| {
-            let why = unpinned(&child.spec)?;
-            Some((child.name.clone(), why))
+    let refuses = is_rolling && rolling.unpinned_sources() == UnpinnedSources::Refuse;
+    let children: Vec<&Arc<Child>> = generated.children.values().collect();
+    let seen = threads::map(&children, |child| {
+        let moves = refuses.then(|| unpinned(&child.spec)).flatten();
+        let step = step_of(strategy, &child.labels);
+        let wave = child.wave;
+        let place = Place {
+            step,
+            wave,
+            depth: 0,
         };
-        let refused: Vec<_> = generated.children.values().filter_map(moving).collect();
-        for (name, (field, message)) in refused {
+        (child.name.clone(), moves, place)
+    });
+    let (refused, placed): (Vec<_>, Vec<_>) =
+        seen.into_iter().partition(|(_, moves, _)| moves.is_some());
+    let mut places: BTreeMap<String, Place> = placed
+        .into_iter()
+        .map(|(name, _, place)| (name, place))
+        .collect();
+    for (name, moves, _) in refused {
+        if let Some((field, message)) = moves {
             generated.reject(&name, field, ErrorReason::UnpinnedSource, message);
         }
     }
@@ -108,18 +122,6 @@ pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<Str
             generated.idle.push(words);
         }
     }
-    let mut places: BTreeMap<String, Place> = generated
-        .children
-        .values()
-        .map(|child| {
-            let place = Place {
-                step: step_of(strategy, &child.labels),
-                wave: child.wave,
-                depth: 0,
-            };
-            (child.name.clone(), place)
-        })
-        .collect();
     for (name, reason, message) in dependencies(generated, &mut places, left) {
         places.remove(&name);
         generated.reject(&name, "dependsOn", reason, message);

@@ -1,11 +1,11 @@
 //! Which children may be deleted because nobody asks for them any more, and the guard against deleting too many.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::generate::Generated;
-use super::inventory::Ours;
 use crate::api::app_of_apps::PruneStatus;
 use crate::api::digest;
 use crate::api::row::ChildView;
@@ -69,13 +69,9 @@ pub(super) struct Limits<'a> {
     pub only: Option<BTreeSet<&'a str>>,
 }
 
-/// What may be deleted.
-pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) -> Prune {
+/// What may be deleted of `going`, the children that nobody asks for, by name.
+pub(super) fn plan(generated: &Generated, going: &[&Arc<ChildView>], limits: &Limits<'_>) -> Prune {
     let Limits { withheld, only, .. } = limits;
-    let asked = |name: &str| generated.children.contains_key(name) || generated.kept.contains(name);
-    // In the order of names, as a map gives them.
-    let leaving = ours.iter().filter(|(name, _)| !asked(name));
-    let going: Vec<&ChildView> = leaving.map(|(_, (view, _))| view.as_ref()).collect();
     let may = |name: &str| withheld.is_some() || only.as_ref().is_none_or(|o| o.contains(name));
     let candidates: Vec<Candidate> = going
         .iter()
@@ -86,14 +82,10 @@ pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) 
             resource_version: view.resource_version.clone(),
         })
         .collect();
-    let wanted = generated.children.keys().chain(
-        generated
-            .kept
-            .iter()
-            .filter(|name| !generated.children.contains_key(*name)),
-    );
-    let base = wanted.count() + going.len();
-    let budget = budget(generated, &going, base, limits);
+    let kept = generated.kept.iter();
+    let kept = kept.filter(|name| !generated.children.contains_key(*name));
+    let base = generated.children.len() + kept.count() + going.len();
+    let budget = budget(generated, going, base, limits);
     let verdict = if candidates.is_empty() {
         Verdict::Allowed
     } else if !generated.complete {
@@ -118,7 +110,7 @@ pub(super) fn plan(generated: &Generated, ours: &Ours<'_>, limits: &Limits<'_>) 
 /// What the number alone says of those that go, out of `base` children.
 fn budget(
     generated: &Generated,
-    going: &[&ChildView],
+    going: &[&Arc<ChildView>],
     base: usize,
     limits: &Limits<'_>,
 ) -> Verdict {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::generate::{Child, Generated};
-use super::inventory::Ours;
+use super::generate::Child;
 use super::{GeneratorInputs, Parent};
 use crate::api::names::ObjectName;
+use crate::api::row::ChildView;
 
 /// What of the writes and deletions has to wait because of renames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,21 +28,17 @@ fn remote(name: &str, spec: &Value, parent: &Parent) -> Option<Remote> {
     Some((workspace, spec["name"].as_str().unwrap_or(name).to_owned()))
 }
 
-/// What has to wait. `absent`: the children that do not exist yet.
+/// What has to wait. `absent`: the children that do not exist yet; `leaving`: those that nobody asks for.
 pub fn renames(
-    generated: &Generated,
     absent: &[&Arc<Child>],
-    ours: &Ours<'_>,
+    leaving: &[&Arc<ChildView>],
     inputs: &GeneratorInputs,
     parent: &Parent,
 ) -> Renames {
     let mut found = Renames::default();
-    let asked = |name: &str| generated.children.contains_key(name) || generated.kept.contains(name);
-    let leaving: BTreeMap<Remote, &str> = ours
-        .iter()
-        .filter(|(name, _)| !asked(name))
-        .filter_map(|(name, (view, _))| Some((remote(name, &view.spec, parent)?, *name)))
-        .collect();
+    let leaving = leaving.iter();
+    let leaving = leaving.filter_map(|view| Some((remote(&view.name, &view.spec, parent)?, *view)));
+    let leaving: BTreeMap<Remote, &Arc<ChildView>> = leaving.collect();
     if leaving.is_empty() {
         return found;
     }
@@ -55,15 +51,14 @@ pub fn renames(
             coming.entry(remote.0).or_default().push(child);
             continue;
         };
-        let lets_go = ours
-            .get(old)
-            .is_some_and(|(view, _)| view.spec["management"]["deletion"] == "Orphan");
+        let lets_go = old.spec["management"]["deletion"] == "Orphan";
+        let old = &old.name;
         let takes_over = matches!(
             child.spec["management"]["adopt"].as_str(),
             Some("IfUnowned" | "Always")
         );
         if lets_go && takes_over {
-            found.after.insert(child.name.clone(), (*old).to_owned());
+            found.after.insert(child.name.clone(), old.clone());
             continue;
         }
         found.blocked.insert(
@@ -80,17 +75,16 @@ pub fn renames(
             continue;
         };
         let there = leaving.iter().filter(|((at, _), _)| *at == workspace);
-        let old: Vec<&str> = there.map(|(_, name)| *name).collect();
+        let old = there.count();
         let fits = usize::try_from(free.max(0)).unwrap_or(usize::MAX);
-        if old.is_empty() || children.len() <= fits {
+        if old == 0 || children.len() <= fits {
             continue;
         }
         for child in &children[fits..] {
             found.blocked.insert(
                 child.name.clone(),
                 format!(
-                    "{workspace} has room for {fits} more (limits.maxApps) while {} leave: what is new is created before the old is deleted; remove and add in two commits, or raise the limit",
-                    old.len()
+                    "{workspace} has room for {fits} more (limits.maxApps) while {old} leave: what is new is created before the old is deleted; remove and add in two commits, or raise the limit"
                 ),
             );
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::seats::Seat;
 use super::survey::Refused;
+use super::threads;
 use crate::api::app_of_apps::{FailingChild, FleetSummary};
 use crate::api::row::ChildView;
 use crate::api::status::cut;
@@ -29,29 +30,23 @@ pub fn summary(
     let mut worst: Vec<FailingChild> = unwritten.take(FAILING).collect();
     let mut stalled = Vec::new();
     let mut retrying = Vec::new();
-    for seat in seats {
-        let Some((view, _)) = seat.ours else {
+    let healths = threads::map(seats, |seat| seat.ours.map(|(view, _)| Health::of(view)));
+    for (seat, health) in seats.iter().zip(healths) {
+        let (Some((view, _)), Some(health)) = (seat.ours, health) else {
             continue;
         };
         counts.created += 1;
         counts.updated += i32::from(seat.is_as_asked());
-        let (is_ready, is_stalled, is_held) = if view.deleting {
-            (false, false, false)
-        } else {
-            (view.is("Ready"), view.is("Stalled"), view.is("Suspended"))
-        };
-        counts.ready += i32::from(is_ready);
-        counts.stalled += i32::from(is_stalled);
-        counts.suspended += i32::from(is_held);
-        counts.progressing += i32::from(!is_ready && !is_stalled && !is_held);
-        if is_ready && reason(view, "Ready") == "Stopped" {
-            counts.stopped += 1;
-        }
-        if refused.contains_key(&view.name) {
-            // Named already.
-        } else if is_stalled {
+        counts.ready += i32::from(health.ready);
+        counts.stalled += i32::from(health.stalled);
+        counts.suspended += i32::from(health.held);
+        counts.progressing += i32::from(!health.ready && !health.stalled && !health.held);
+        counts.stopped += i32::from(health.stopped);
+        if !(health.stalled || health.retrying) || refused.contains_key(&view.name) {
+            // Well, or named already.
+        } else if health.stalled {
             stalled.push((view, "Stalled"));
-        } else if view.is("Reconciling") && reason(view, "Reconciling") == "ProgressingWithRetry" {
+        } else {
             retrying.push((view, "Reconciling"));
         }
     }
@@ -59,6 +54,38 @@ pub fn summary(
     let unwell = stalled.into_iter().chain(retrying).take(left);
     worst.extend(unwell.map(|(view, kind)| failing(view, kind)));
     (counts, worst)
+}
+
+/// What the conditions of one child say; one that is being deleted is neither ready nor stalled nor held.
+#[derive(Default)]
+struct Health {
+    ready: bool,
+    stalled: bool,
+    held: bool,
+    /// Ready, as it is stopped
+    stopped: bool,
+    retrying: bool,
+}
+
+impl Health {
+    fn of(view: &ChildView) -> Self {
+        let retrying =
+            view.is("Reconciling") && reason(view, "Reconciling") == "ProgressingWithRetry";
+        if view.deleting {
+            return Self {
+                retrying,
+                ..Self::default()
+            };
+        }
+        let ready = view.is("Ready");
+        Self {
+            ready,
+            stalled: view.is("Stalled"),
+            held: view.is("Suspended"),
+            stopped: ready && reason(view, "Ready") == "Stopped",
+            retrying,
+        }
+    }
 }
 
 fn reason<'a>(view: &'a ChildView, kind: &str) -> &'a str {

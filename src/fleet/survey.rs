@@ -126,11 +126,12 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
             .is_ok()
     };
     let mut seats = seats(&generated, &order, &ours);
-    let absent = seats
-        .iter()
-        .filter(|seat| seat.ours.is_none() && !is_foreign(seat.name()));
-    let absent: Vec<&Arc<Child>> = absent.map(|seat| seat.child).collect();
-    let renames = rename::renames(&generated, &absent, &ours, facts.inputs, facts.parent);
+    let leaving = inventory::leaving(&generated, &ours);
+    let missing = seats.iter().filter(|seat| seat.ours.is_none());
+    let missing: Vec<&Arc<Child>> = missing.map(|seat| seat.child).collect();
+    let absent = missing.iter().filter(|child| !is_foreign(&child.name));
+    let absent: Vec<&Arc<Child>> = absent.copied().collect();
+    let renames = rename::renames(&absent, &leaving, facts.inputs, facts.parent);
     let mut barred: BTreeMap<String, String> = renames.blocked.clone();
     barred.extend(foreign.iter().map(|f| (f.name.clone(), f.to_string())));
     let words = refused.iter().map(|(n, r)| (n.clone(), r.message.clone()));
@@ -196,7 +197,9 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
                     .iter()
                     .find(|(name, _)| !is_asked(&generated, name))
                     .map(|(_, why)| why.message.clone())
-                    .or_else(|| withheld(&generated, &ours, &renames, !due.is_empty(), open)),
+                    .or_else(|| {
+                        withheld(&generated, &missing, &ours, &renames, !due.is_empty(), open)
+                    }),
                 // Its successor, and with it the rollout, waits for it.
                 only: open.then(|| {
                     let old = renames
@@ -206,7 +209,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
                     old.map(|(_, old)| old.as_str()).collect()
                 }),
             };
-            prune::plan(&generated, &ours, &limits)
+            prune::plan(&generated, &leaving, &limits)
         }
         false => Prune::default(),
     };
@@ -286,9 +289,10 @@ fn unsure(
     found
 }
 
-/// Why nothing may be deleted, whatever the number.
+/// Why nothing may be deleted, whatever the number. `missing`: children that do not exist.
 fn withheld(
     generated: &Generated,
+    missing: &[&Arc<Child>],
     ours: &Ours<'_>,
     renames: &Renames,
     due: bool,
@@ -301,9 +305,12 @@ fn withheld(
     if open && !due {
         return Some("a rollout is under way; nothing is deleted before it is through".to_owned());
     }
-    let asked = generated.children.keys().chain(&generated.kept);
-    let mut absent = asked.filter(|name| !ours.contains_key(name.as_str()) && !follows(name));
-    let first = absent.next()?;
+    let kept = generated
+        .kept
+        .iter()
+        .filter(|name| !ours.contains_key(name.as_str()));
+    let absent = missing.iter().map(|child| &child.name).chain(kept);
+    let first = absent.into_iter().find(|name| !follows(name))?;
     Some(format!(
         "{first} is asked for and not there; what is new comes before what is old goes"
     ))

@@ -15,6 +15,7 @@ use super::inventory::Ours;
 use super::order::Order;
 use super::record;
 use super::seats::Seat;
+use super::threads;
 use crate::api::app_of_apps::{AppOfAppsSpec, DeletionOrder, OnFailure};
 use crate::api::digest;
 use crate::api::status::Reason;
@@ -167,7 +168,7 @@ struct Member<'a> {
 
 /// How far the wish has come, and what may be written now.
 pub fn rollout(scene: &Scene<'_>) -> Rollout {
-    let members = scene.seats.iter().map(|seat| {
+    let mut members: Vec<Member<'_>> = threads::map(scene.seats, |seat| {
         let standing = standing(scene, seat);
         Member {
             seat: *seat,
@@ -176,7 +177,6 @@ pub fn rollout(scene: &Scene<'_>) -> Rollout {
             awaited: false,
         }
     });
-    let mut members: Vec<Member<'_>> = members.collect();
     let mut out = Rollout {
         digest: digest_of(scene.generated),
         decisions: Vec::new(),

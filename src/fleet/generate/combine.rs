@@ -1,10 +1,13 @@
 //! Elements out of the elements of several generators.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde_json::{Map, Value};
 
 use super::fault::{ErrorReason, Fault};
-use super::generators::{Members, Place, Reader, Way, too_many};
+use super::generators::{Leaf, Place, Reader, Way, too_many};
 use super::limits;
+use super::members::Members;
 use crate::api::app_of_apps::{MatrixGenerator, MergeGenerator};
 use crate::fleet::selector::{Found, member};
 
@@ -20,11 +23,11 @@ impl Reader<'_> {
             );
             return Vec::new();
         };
-        let sizes = |leaves: &[(Place, Members)]| -> usize {
+        let sizes = |leaves: &[Leaf]| {
             leaves
                 .iter()
-                .map(|(_, members)| limits::size_of_members(members))
-                .sum()
+                .map(|(_, members)| members.size())
+                .sum::<usize>()
         };
         let count = left.len().saturating_mul(right.len());
         let bytes = sizes(left)
@@ -34,17 +37,22 @@ impl Reader<'_> {
             self.fail(path, too_many("generators", count, bytes));
             return Vec::new();
         }
+        let shared = shared(left, right);
         let mut found = Vec::with_capacity(count);
         for (i, (a, ours)) in left.iter().enumerate() {
             for (j, (b, theirs)) in right.iter().enumerate() {
-                match combined(ours, theirs) {
-                    Ok(members) => {
+                let differ = |key: &&String| {
+                    let values = ours.get(key).zip(theirs.get(key));
+                    values.is_some_and(|(ours, theirs)| ours != theirs)
+                };
+                match shared.iter().find(differ) {
+                    None => {
                         let way = Way::Matrix([i, j], [a.clone(), b.clone()]);
-                        found.push((way, members));
+                        found.push((way, ours.with(theirs)));
                     }
-                    Err(member) => {
+                    Some(member) => {
                         let message = format!("{a} and {b} give it different values");
-                        let fault = Fault::new(member, ErrorReason::Ambiguous, message);
+                        let fault = Fault::new((*member).clone(), ErrorReason::Ambiguous, message);
                         self.fail(format!("{path}[{i},{j}]"), fault);
                     }
                 }
@@ -63,7 +71,10 @@ impl Reader<'_> {
         let mut inner = self.inner(&path, &merge.generators).into_iter();
         let base = inner.next().unwrap_or_default();
         let (keys, blocked) = self.keyed(&path, 0, &merge.merge_keys, &base);
-        let mut merged: Vec<Option<(Place, Members)>> = base.into_iter().map(Some).collect();
+        let mut merged: Vec<Option<(Place, Map<String, Value>)>> = base
+            .into_iter()
+            .map(|(place, members)| Some((place, members.whole().into_owned())))
+            .collect();
         let mut by_key = HashMap::new();
         for (n, key) in keys.into_iter().enumerate() {
             match key {
@@ -84,7 +95,7 @@ impl Reader<'_> {
                     .and_then(|key| by_key.get(&key))
                     .and_then(|n| merged[*n].as_mut());
                 if let Some((_, base)) = base {
-                    base.extend(members);
+                    base.extend(members.whole().into_owned());
                 }
             }
         }
@@ -92,7 +103,7 @@ impl Reader<'_> {
             .into_iter()
             .enumerate()
             .filter_map(|(n, element)| {
-                element.map(|(place, members)| (Way::Merge(n, place), members))
+                element.map(|(place, members)| (Way::Merge(n, place), members.into()))
             })
             .collect()
     }
@@ -104,7 +115,7 @@ impl Reader<'_> {
         path: &str,
         generator: usize,
         merge_keys: &[String],
-        leaves: &[(Place, Members)],
+        leaves: &[Leaf],
     ) -> (Vec<Option<Vec<String>>>, HashSet<Vec<String>>) {
         let mut keys = Vec::with_capacity(leaves.len());
         let mut first: HashMap<Vec<String>, &Place> = HashMap::new();
@@ -136,8 +147,9 @@ impl Reader<'_> {
 }
 
 fn merge_key(keys: &[String], members: &Members) -> Result<Vec<String>, (String, &'static str)> {
+    let members = members.whole();
     keys.iter()
-        .map(|key| match member(members, key) {
+        .map(|key| match member(&members, key) {
             Some(Found::Text(text)) => Ok(text.into_owned()),
             Some(Found::Inner) => Err((key.clone(), "is no single value")),
             None => Err((key.clone(), "is missing")),
@@ -145,15 +157,12 @@ fn merge_key(keys: &[String], members: &Members) -> Result<Vec<String>, (String,
         .collect()
 }
 
-/// Both together; an error names the member that they don't agree on.
-fn combined(ours: &Members, theirs: &Members) -> Result<Members, String> {
-    let mut members = ours.clone();
-    for (key, value) in theirs {
-        match members.get(key) {
-            Some(other) if other != value => return Err(key.clone()),
-            Some(_) => {}
-            None => drop(members.insert(key.clone(), value.clone())),
-        }
-    }
-    Ok(members)
+/// Members that elements of both sides may have.
+fn shared(left: &[Leaf], right: &[Leaf]) -> BTreeSet<String> {
+    let names = |leaves: &[Leaf]| -> BTreeSet<String> {
+        let all = leaves.iter().map(|(_, members)| members.whole());
+        all.flat_map(|members| members.keys().cloned().collect::<Vec<_>>())
+            .collect()
+    };
+    names(left).intersection(&names(right)).cloned().collect()
 }

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use super::config_map::{self, Text};
 use super::fault::{ElementError, ErrorReason, Fault};
 use super::limits::{self, mib};
+use super::members::Members;
 use super::template::{Delimiters, Pattern, Scope};
 use crate::api::app_of_apps::{
-    ConfigMapsGenerator, Generator, Leaf, LeafGenerator, Selector, WorkspacesGenerator,
+    self, ConfigMapsGenerator, Generator, LeafGenerator, Selector, WorkspacesGenerator,
 };
 use crate::fleet::selector::{matches, matches_element};
 use crate::fleet::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
@@ -19,7 +20,8 @@ use crate::fleet::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
 /// Long, and of no use to a template.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-pub(super) type Members = Map<String, Value>;
+/// An element of a generator that is made of no others.
+pub(super) type Leaf = (Place, Members);
 
 /// What the template is filled from.
 pub(super) struct Element {
@@ -142,10 +144,8 @@ pub(super) fn read(
             &mut elements,
             |element| &element.members,
         );
-        bytes += elements
-            .iter()
-            .map(|element| limits::size_of_members(&element.members))
-            .sum::<usize>();
+        let sizes = elements.iter().map(|element| element.members.size());
+        bytes += sizes.sum::<usize>();
         reader.result.found.append(&mut elements);
     }
     let count = reader.result.found.len();
@@ -194,7 +194,7 @@ impl Reader<'_> {
         let (Some(selector), false) = (selector, elements.is_empty()) else {
             return;
         };
-        elements.retain(|element| matches_element(selector, members(element)));
+        elements.retain(|element| matches_element(selector, &members(element).whole()));
         if elements.is_empty() {
             let idle = format!("{path}.selector: no element matches");
             self.result.idle.push(idle);
@@ -222,11 +222,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    pub(super) fn inner(
-        &mut self,
-        path: &str,
-        generators: &[LeafGenerator],
-    ) -> Vec<Vec<(Place, Members)>> {
+    pub(super) fn inner(&mut self, path: &str, generators: &[LeafGenerator]) -> Vec<Vec<Leaf>> {
         let mut found = Vec::with_capacity(generators.len());
         for (n, generator) in generators.iter().enumerate() {
             let path = format!("{path}.generators[{n}]");
@@ -239,19 +235,19 @@ impl Reader<'_> {
         found
     }
 
-    fn leaf(&mut self, path: &str, leaf: Option<Leaf>) -> Vec<(Place, Members)> {
+    fn leaf(&mut self, path: &str, leaf: Option<app_of_apps::Leaf<'_>>) -> Vec<Leaf> {
         let (path, leaves) = match leaf {
-            Some(Leaf::List(list)) => {
+            Some(app_of_apps::Leaf::List(list)) => {
                 let elements = list.elements.iter().cloned().enumerate();
-                let leaves = elements.map(|(n, members)| (Place::List(n), members));
+                let leaves = elements.map(|(n, members)| (Place::List(n), members.into()));
                 (format!("{path}.list"), leaves.collect())
             }
-            Some(Leaf::Workspaces(generator)) => {
+            Some(app_of_apps::Leaf::Workspaces(generator)) => {
                 let path = format!("{path}.workspaces");
                 let leaves = self.workspaces(&path, generator);
                 (path, leaves)
             }
-            Some(Leaf::ConfigMaps(generator)) => {
+            Some(app_of_apps::Leaf::ConfigMaps(generator)) => {
                 let path = format!("{path}.configMaps");
                 let leaves = self.config_maps(&path, generator);
                 (path, leaves)
@@ -267,7 +263,7 @@ impl Reader<'_> {
     }
 
     /// Without elements that are too large; none at all if together they are.
-    fn bounded(&mut self, path: String, leaves: Vec<(Place, Members)>) -> Vec<(Place, Members)> {
+    fn bounded(&mut self, path: String, leaves: Vec<Leaf>) -> Vec<Leaf> {
         let mut total = 0_usize;
         let mut kept = Vec::with_capacity(leaves.len());
         let parent = path
@@ -275,7 +271,7 @@ impl Reader<'_> {
             .map_or("", |(parent, _)| parent)
             .to_owned();
         for (place, members) in leaves {
-            let size = limits::size_of_members(&members);
+            let size = members.size();
             if size > limits::ELEMENT_BYTES {
                 let message = format!(
                     "takes about {}, at most {} are allowed",
@@ -303,7 +299,7 @@ impl Reader<'_> {
         kept
     }
 
-    fn workspaces(&mut self, path: &str, generator: &WorkspacesGenerator) -> Vec<(Place, Members)> {
+    fn workspaces(&mut self, path: &str, generator: &WorkspacesGenerator) -> Vec<Leaf> {
         let mut patterns = Vec::with_capacity(generator.values.len());
         for (key, text) in &generator.values {
             match Pattern::read(text, self.delimiters) {
@@ -326,7 +322,7 @@ impl Reader<'_> {
             matched = true;
             let place = Place::Workspace(workspace.name.to_string().into());
             match workspace_members(workspace, &patterns) {
-                Ok(members) => found.push((place, members)),
+                Ok(members) => found.push((place, members.into())),
                 Err(fault) => self.fail(format!("{parent}.{place}"), fault),
             }
         }
@@ -337,11 +333,7 @@ impl Reader<'_> {
         found
     }
 
-    fn config_maps(
-        &mut self,
-        path: &str,
-        generator: &ConfigMapsGenerator,
-    ) -> Vec<(Place, Members)> {
+    fn config_maps(&mut self, path: &str, generator: &ConfigMapsGenerator) -> Vec<Leaf> {
         let selector = &generator.selector;
         if selector.match_labels.is_empty() && selector.match_expressions.is_empty() {
             let message = "must not be empty: it would take every ConfigMap";
@@ -380,7 +372,10 @@ impl Reader<'_> {
             let mut faults = Vec::new();
             for (n, item) in items.iter().enumerate() {
                 match item {
-                    Ok(members) => found.push((Place::ConfigMap(name.clone(), n), members.clone())),
+                    Ok(members) => {
+                        let place = Place::ConfigMap(name.clone(), n);
+                        found.push((place, members.clone().into()));
+                    }
                     Err(message) => faults.push(fault(format!("[{n}] {message}"))),
                 }
             }
@@ -400,7 +395,7 @@ impl Reader<'_> {
 fn workspace_members(
     workspace: &WorkspaceInput,
     values: &[(&String, Pattern)],
-) -> Result<Members, Fault> {
+) -> Result<Map<String, Value>, Fault> {
     let texts = |map: &std::collections::BTreeMap<String, String>| -> Value {
         map.iter()
             .filter(|(key, _)| *key != LAST_APPLIED)
@@ -419,7 +414,7 @@ fn workspace_members(
     members.insert("host".to_owned(), workspace.host.as_str().into());
     members.insert("metadata".to_owned(), Value::Object(metadata));
     let scope = Scope::new(&members);
-    let filled: Result<Members, Fault> = values
+    let filled: Result<Map<String, Value>, Fault> = values
         .iter()
         .map(|(key, pattern)| match pattern.value(&scope) {
             Ok(value) => Ok(((*key).clone(), value)),

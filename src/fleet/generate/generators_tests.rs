@@ -72,7 +72,7 @@ fn shown(elements: &Elements) -> Vec<String> {
             format!(
                 "{} {}",
                 element.origin,
-                Value::Object(element.members.clone())
+                Value::Object(element.members.whole().into_owned())
             )
         })
         .collect()
@@ -95,7 +95,7 @@ fn a_workspace_becomes_an_element_with_values_filled_from_it() {
         "generators[0].workspaces[platform/east]"
     );
     assert_eq!(
-        Value::Object(east.members.clone()),
+        Value::Object(east.members.whole().into_owned()),
         json!({
             "name": "east", "namespace": "platform", "host": "https://east.example.com",
             "metadata": {"labels": {"env": "prod"}, "annotations": {"note": "n"}},

@@ -9,6 +9,7 @@ mod fault;
 mod filters;
 mod generators;
 mod limits;
+mod members;
 mod outcomes;
 mod template;
 mod values;
@@ -23,7 +24,7 @@ use self::child::Maker;
 use self::fault::Fault;
 use self::generators::Texts;
 use self::limits::mib;
-use self::outcomes::{Known, Place, Task, collect, make, make_all, members, refused};
+use self::outcomes::{Known, Place, Task, collect, make, make_all, refused, written};
 use self::template::Delimiters;
 use super::{GeneratorInputs, Parent};
 use crate::api::app_of_apps::{
@@ -206,12 +207,12 @@ impl Run<'_> {
                 "is missing; generators need one",
             ));
         }
-        let written = self.spec.apps.iter().flatten().enumerate();
-        for (n, app) in written {
+        let apps = self.spec.apps.iter().flatten().enumerate();
+        for (n, app) in apps {
             places.push(Place::App(n));
             tasks.push(Task {
                 written: true,
-                members: members(app),
+                members: written(app).into(),
             });
         }
         let maker = Maker {

@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 use super::Generated;
 use super::blueprint::{self, Blueprint};
 use super::child::{Child, Maker};
-use super::draft::{valid_name, written};
+use super::draft::{self, valid_name};
 use super::fault::{ElementError, ErrorReason, Fault};
 use super::generators::Origin;
 use super::limits;
+use super::members::Members;
 use super::template::{Pattern, Scope};
 use crate::api::app_of_apps::WrittenApp;
 use crate::api::status::some;
@@ -24,7 +25,7 @@ use crate::fleet::{Parent, threads};
 pub(super) struct Task {
     /// An app written out, and not an element
     pub written: bool,
-    pub members: Map<String, Value>,
+    pub members: Members,
 }
 
 /// What became of a task. The name is kept also when the rest failed.
@@ -60,7 +61,8 @@ impl Place {
     }
 }
 
-pub(super) fn members(app: &WrittenApp) -> Map<String, Value> {
+/// An app written out, as JSON.
+pub(super) fn written(app: &WrittenApp) -> Map<String, Value> {
     match serde_json::to_value(app) {
         Ok(Value::Object(members)) => members,
         // A struct with a map of JSON in it is an object.
@@ -92,7 +94,7 @@ pub(super) fn refused(
                 let name = task.members.get("name").and_then(Value::as_str);
                 name.map(str::to_owned).ok_or_else(unread)
             }
-            Some(pattern) => blueprint::name(pattern, &Scope::new(&task.members)),
+            Some(pattern) => blueprint::name(pattern, &Scope::new(&task.members.whole())),
             None => Err(unread()),
         };
         match found {
@@ -115,11 +117,9 @@ pub(super) type Known = Vec<(Task, Arc<Outcome>)>;
 
 /// The outcomes that are known already. Most elements are where they were, which is faster to see than to look up.
 fn recalled(tasks: &[Task], known: &Known) -> Vec<Option<Arc<Outcome>>> {
-    let stays = |n: usize| match (tasks.get(n), known.get(n)) {
-        (Some(task), Some((before, _))) => task == before,
-        _ => false,
-    };
-    let stay: Vec<bool> = (0..tasks.len().max(known.len())).map(stays).collect();
+    let pairs: Vec<_> = tasks.iter().zip(known).collect();
+    let mut stay = threads::map(&pairs, |(task, (before, _))| *task == before);
+    stay.resize(tasks.len().max(known.len()), false);
     let moved: HashMap<&Task, &Arc<Outcome>> = known
         .iter()
         .zip(&stay)
@@ -181,7 +181,7 @@ pub(super) fn make(
                 .unwrap_or_default();
             match valid_name("name", name) {
                 Ok(()) => {
-                    let draft = written(&task.members, defaults);
+                    let draft = draft::written(&task.members.whole(), defaults);
                     let made = draft.and_then(|draft| maker.make("", name, draft));
                     (Some(name.to_owned()), made)
                 }
@@ -189,7 +189,8 @@ pub(super) fn make(
             }
         }
         Some(blueprint) => {
-            let scope = Scope::new(&task.members);
+            let members = task.members.whole();
+            let scope = Scope::new(&members);
             match blueprint.name(&scope) {
                 Ok(name) => {
                     let draft = blueprint.fill(&scope);

@@ -34,7 +34,7 @@ fn main() -> Result<(), Failure> {
         "{} children of a matrix of {TEAMS} × {APPS}; 12 templated strings, 3 grants and 5 variables each; judged by their definition",
         TEAMS * APPS
     );
-    println!("median of {TIMES} on one thread, in ms\n");
+    println!("medians of {TIMES} passes, in ms\n");
     println!(
         "{:<12} {:<22} {:>9} {:>8} {:>9} {:>8} {:>6} {:>7}",
         "STRATEGY", "CASE", "GENERATE", "SURVEY", "PAYLOADS", "TOTAL", "GOAL", "WRITES"

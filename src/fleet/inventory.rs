@@ -220,7 +220,7 @@ pub struct Settled {
     known: HashMap<usize, Pair>,
 }
 
-/// A child as it is and as it is asked for, with its place if that is noted on it. Held, so that the same pointer is the same
+/// A child as it is and as it is asked for, with its place if that is noted on it. Held, so that the same address is the same
 /// value.
 #[derive(Debug)]
 struct Pair {
@@ -230,8 +230,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn is(&self, view: &Arc<ChildView>, child: &Arc<Child>, place: Option<Place>) -> bool {
-        Arc::ptr_eq(&self.view, view) && Arc::ptr_eq(&self.child, child) && self.place == place
+    /// Whether the same is asked of the view.
+    fn is(&self, child: &Arc<Child>, place: Option<Place>) -> bool {
+        Arc::ptr_eq(&self.child, child) && self.place == place
     }
 }
 
@@ -296,22 +297,19 @@ pub fn writes(wish: &Wish<'_>, settled: &mut Settled) -> Vec<Write> {
         false => HashMap::new(),
     };
     let mut known = HashMap::with_capacity(wish.seats.len());
-    let turns = wish.seats.iter().zip(&wish.rollout.decisions);
-    let open = turns.filter(|(seat, decision)| {
-        let compared = wish.compared(seat, **decision);
-        let pair = compared.and_then(|view| before.remove_entry(&address(view)));
-        let same = pair
-            .zip(compared)
-            .filter(|((_, pair), view)| pair.is(view, seat.child, wish.place(seat)));
-        let open = same.is_none();
-        known.extend(same.map(|(pair, _)| pair));
-        open
-    });
-    let open: Vec<(&Seat<'_>, &Decision)> = open.collect();
+    let mut open = Vec::new();
+    for (seat, decision) in wish.seats.iter().zip(&wish.rollout.decisions) {
+        let compared = wish.compared(seat, *decision);
+        let pair = compared.and_then(|view| before.remove(&address(view)));
+        match pair.filter(|pair| pair.is(seat.child, wish.place(seat))) {
+            Some(pair) => drop(known.insert(address(&pair.view), pair)),
+            None => open.push((seat, *decision)),
+        }
+    }
     // To compare thousands of specs takes longer than all that is decided about them.
-    let writes = threads::map(&open, |(seat, decision)| wish.write(seat, **decision));
+    let writes = threads::map(&open, |(seat, decision)| wish.write(seat, *decision));
     for ((seat, decision), write) in open.iter().zip(&writes) {
-        if let Some(view) = wish.compared(seat, **decision)
+        if let Some(view) = wish.compared(seat, *decision)
             && write.is_none()
             && seat.is_as_asked()
         {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::draft::{Draft, dependencies, judge_keys, judge_labels, too_large, valid_name, wave};
-use super::fault::{ErrorReason, Fault};
+use super::fault::{ErrorReason, Fault, Faults};
 use super::limits;
 use super::template::{Delimiters, Pattern, Scope};
 use crate::api::app_of_apps::{ChildKind, Template};
@@ -61,58 +61,37 @@ pub(super) fn name(pattern: &Pattern, scope: &Scope) -> Result<String, Fault> {
 }
 
 impl Blueprint {
-    /// Reads the template. An error is one of every element.
+    /// Reads the template. Its errors are those of every element.
     pub(super) fn read(
         template: &Template,
         defaults: &Map<String, Value>,
         delimiters: &Delimiters,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Vec<Fault>> {
         let metadata = &template.metadata;
-        // Keys are not filled, so they can be judged once.
-        judge_keys("metadata.", &metadata.labels, &metadata.annotations)?;
-        let map = |part: &str, map: &BTreeMap<String, String>| {
-            map.iter()
-                .map(|(key, text)| {
-                    let pattern = read(&format!("metadata.{part}.{key}"), text, delimiters)?;
-                    Ok((key.clone(), pattern))
-                })
-                .collect::<Result<Vec<_>, Fault>>()
+        let mut reader = Reader {
+            delimiters,
+            cost: 0,
+            faults: Faults::default(),
         };
+        let name = reader.pattern("metadata.name", &metadata.name);
+        // Keys are not filled, so they can be judged once.
+        let keys = judge_keys("metadata.", &metadata.labels, &metadata.annotations);
+        reader.faults.keep(keys);
         let wave = template.wave.as_deref();
         let depends_on = template.depends_on.iter().enumerate();
-        let mut cost = 0;
-        let spec = node(
-            &template.spec,
-            Some(defaults),
-            "spec",
-            delimiters,
-            &mut cost,
-        )?;
         let blueprint = Self {
             kind: template.kind.unwrap_or_default(),
-            name: read_name(template, delimiters)?,
-            wave: wave
-                .map(|text| read("wave", text, delimiters))
-                .transpose()?,
+            name,
+            wave: wave.map(|text| reader.pattern("wave", text)),
             depends_on: depends_on
-                .map(|(n, text)| read(&format!("dependsOn[{n}]"), text, delimiters))
-                .collect::<Result<_, _>>()?,
-            labels: map("labels", &metadata.labels)?,
-            annotations: map("annotations", &metadata.annotations)?,
-            spec,
-            cost: 0,
+                .map(|(n, text)| reader.pattern(&format!("dependsOn[{n}]"), text))
+                .collect(),
+            labels: reader.texts("labels", &metadata.labels),
+            annotations: reader.texts("annotations", &metadata.annotations),
+            spec: reader.object(&template.spec, Some(defaults), "spec"),
+            cost: reader.cost,
         };
-        let texts = blueprint.labels.iter().chain(&blueprint.annotations);
-        let cost = cost
-            + blueprint.name.cost()
-            + blueprint.wave.as_ref().map_or(0, Pattern::cost)
-            + blueprint
-                .depends_on
-                .iter()
-                .map(Pattern::cost)
-                .sum::<usize>()
-            + texts.map(|(_, pattern)| pattern.cost()).sum::<usize>();
-        Ok(Self { cost, ..blueprint })
+        reader.faults.each().map(|()| blueprint)
     }
 
     pub(super) fn name(&self, scope: &Scope) -> Result<String, Fault> {
@@ -121,17 +100,19 @@ impl Blueprint {
 
     /// Everything but the name.
     pub(super) fn fill(&self, scope: &Scope) -> Result<Draft, Fault> {
-        let labels = fill_texts("labels", &self.labels, scope)?;
-        judge_labels("metadata.", &labels)?;
+        let mut faults = Faults::default();
+        let labels = fill_texts("labels", &self.labels, scope, &mut faults);
+        faults.keep(judge_labels("metadata.", &labels));
         let mut budget = limits::CHILD_BYTES;
-        Ok(Draft {
+        let draft = Draft {
             kind: self.kind.name(),
-            wave: self.fill_wave(scope)?,
-            depends_on: self.fill_dependencies(scope)?,
-            annotations: fill_texts("annotations", &self.annotations, scope)?,
-            spec: self.spec.fill(scope, &mut budget)?,
+            wave: faults.keep(self.fill_wave(scope)),
+            depends_on: faults.keep(self.fill_dependencies(scope)),
+            annotations: fill_texts("annotations", &self.annotations, scope, &mut faults),
+            spec: self.spec.fill(scope, &mut budget, &mut faults),
             labels,
-        })
+        };
+        faults.first().map(|()| draft)
     }
 
     fn fill_wave(&self, scope: &Scope) -> Result<u32, Fault> {
@@ -174,115 +155,129 @@ fn fill_texts(
     part: &str,
     patterns: &[(String, Pattern)],
     scope: &Scope,
-) -> Result<BTreeMap<String, String>, Fault> {
-    patterns
-        .iter()
-        .map(|(key, pattern)| match pattern.text(scope) {
-            Ok(text) => Ok((key.clone(), text)),
-            Err(message) => {
-                let field = format!("metadata.{part}.{key}");
-                Err(Fault::new(field, ErrorReason::Template, message))
-            }
-        })
-        .collect()
-}
-
-/// An object of the template over the one of the defaults.
-fn node(
-    own: &Map<String, Value>,
-    below: Option<&Map<String, Value>>,
-    path: &str,
-    delimiters: &Delimiters,
-    cost: &mut usize,
-) -> Result<Node, Fault> {
-    let mut members = Vec::new();
-    for (key, value) in below.into_iter().flatten() {
-        if !own.contains_key(key) && !value.is_null() {
-            members.push((key.clone(), Node::Plain(without_nulls(value.clone()))));
-        }
-    }
-    for (key, value) in own {
-        if value.is_null() {
-            continue;
-        }
-        let default = below.and_then(|below| below.get(key));
-        let path = format!("{path}.{key}");
-        members.push((key.clone(), inner(value, default, path, delimiters, cost)?));
-    }
-    if !members
-        .iter()
-        .all(|(_, node)| matches!(node, Node::Plain(_)))
-    {
-        return Ok(Node::Object(members));
-    }
-    let plain = members.into_iter().filter_map(|(key, node)| match node {
-        Node::Plain(value) => Some((key, value)),
-        _ => None,
+    faults: &mut Faults,
+) -> BTreeMap<String, String> {
+    let filled = patterns.iter().filter_map(|(key, pattern)| {
+        let text = pattern.text(scope).map_err(|message| {
+            let field = format!("metadata.{part}.{key}");
+            Fault::new(field, ErrorReason::Template, message)
+        });
+        Some((key.clone(), faults.keep(text.map(Some))?))
     });
-    Ok(Node::Plain(Value::Object(plain.collect())))
+    filled.collect()
 }
 
-fn inner(
-    own: &Value,
-    below: Option<&Value>,
-    path: String,
-    delimiters: &Delimiters,
-    cost: &mut usize,
-) -> Result<Node, Fault> {
-    match own {
-        Value::String(text) => match read(&path, text, delimiters)? {
-            Pattern::Plain(text) => Ok(Node::Plain(text.into())),
-            pattern => {
-                *cost += pattern.cost();
-                let below = below.filter(|below| below.is_object()).cloned();
-                let filled = Filled {
-                    path,
-                    pattern,
-                    below,
-                };
-                Ok(Node::Filled(Box::new(filled)))
+/// Reads the parts of a template.
+struct Reader<'a> {
+    delimiters: &'a Delimiters,
+    /// Bytes of all expressions so far
+    cost: usize,
+    faults: Faults,
+}
+
+impl Reader<'_> {
+    fn pattern(&mut self, field: &str, text: &str) -> Pattern {
+        let pattern = self.faults.keep(read(field, text, self.delimiters));
+        self.cost += pattern.cost();
+        pattern
+    }
+
+    fn texts(&mut self, part: &str, texts: &BTreeMap<String, String>) -> Vec<(String, Pattern)> {
+        let texts = texts.iter();
+        texts
+            .map(|(key, text)| {
+                let pattern = self.pattern(&format!("metadata.{part}.{key}"), text);
+                (key.clone(), pattern)
+            })
+            .collect()
+    }
+
+    /// An object of the template over the one of the defaults.
+    fn object(
+        &mut self,
+        own: &Map<String, Value>,
+        below: Option<&Map<String, Value>>,
+        path: &str,
+    ) -> Node {
+        let mut members = Vec::new();
+        for (key, value) in below.into_iter().flatten() {
+            if !own.contains_key(key) && !value.is_null() {
+                members.push((key.clone(), Node::Plain(without_nulls(value.clone()))));
             }
-        },
-        Value::Array(items) => {
-            let items = items.iter().enumerate();
-            let nodes: Vec<Node> = items
-                .map(|(n, item)| inner(item, None, format!("{path}[{n}]"), delimiters, cost))
-                .collect::<Result<_, _>>()?;
-            if !nodes.iter().all(|node| matches!(node, Node::Plain(_))) {
-                return Ok(Node::List(nodes));
-            }
-            let plain = nodes.into_iter().filter_map(|node| match node {
-                Node::Plain(value) => Some(value),
-                _ => None,
-            });
-            Ok(Node::Plain(plain.collect()))
         }
-        Value::Object(map) => node(
-            map,
-            below.and_then(Value::as_object),
-            &path,
-            delimiters,
-            cost,
-        ),
-        scalar => Ok(Node::Plain(scalar.clone())),
+        for (key, value) in own {
+            if value.is_null() {
+                continue;
+            }
+            let default = below.and_then(|below| below.get(key));
+            let path = format!("{path}.{key}");
+            members.push((key.clone(), self.node(value, default, path)));
+        }
+        if !members
+            .iter()
+            .all(|(_, node)| matches!(node, Node::Plain(_)))
+        {
+            return Node::Object(members);
+        }
+        let plain = members.into_iter().filter_map(|(key, node)| match node {
+            Node::Plain(value) => Some((key, value)),
+            _ => None,
+        });
+        Node::Plain(Value::Object(plain.collect()))
+    }
+
+    fn node(&mut self, own: &Value, below: Option<&Value>, path: String) -> Node {
+        match own {
+            Value::String(text) => match self.pattern(&path, text) {
+                Pattern::Plain(text) => Node::Plain(text.into()),
+                pattern => {
+                    let below = below.filter(|below| below.is_object()).cloned();
+                    let filled = Filled {
+                        path,
+                        pattern,
+                        below,
+                    };
+                    Node::Filled(Box::new(filled))
+                }
+            },
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                let nodes: Vec<Node> = items
+                    .map(|(n, item)| self.node(item, None, format!("{path}[{n}]")))
+                    .collect();
+                if !nodes.iter().all(|node| matches!(node, Node::Plain(_))) {
+                    return Node::List(nodes);
+                }
+                let plain = nodes.into_iter().filter_map(|node| match node {
+                    Node::Plain(value) => Some(value),
+                    _ => None,
+                });
+                Node::Plain(plain.collect())
+            }
+            Value::Object(map) => self.object(map, below.and_then(Value::as_object), &path),
+            scalar => Node::Plain(scalar.clone()),
+        }
     }
 }
 
 impl Node {
-    fn fill(&self, scope: &Scope, budget: &mut usize) -> Result<Value, Fault> {
+    fn fill(&self, scope: &Scope, budget: &mut usize, faults: &mut Faults) -> Value {
         match self {
-            Self::Plain(value) => Ok(value.clone()),
-            Self::Filled(filled) => filled.fill(scope, budget),
-            Self::List(nodes) => nodes.iter().map(|node| node.fill(scope, budget)).collect(),
+            Self::Plain(value) => value.clone(),
+            Self::Filled(filled) => faults.keep(filled.fill(scope, budget)),
+            Self::List(nodes) => {
+                let nodes = nodes.iter();
+                nodes.map(|node| node.fill(scope, budget, faults)).collect()
+            }
             Self::Object(members) => {
                 let mut map = Map::new();
                 for (key, node) in members {
-                    let value = node.fill(scope, budget)?;
+                    let value = node.fill(scope, budget, faults);
                     if !value.is_null() {
                         map.insert(key.clone(), value);
                     }
                 }
-                Ok(Value::Object(map))
+                Value::Object(map)
             }
         }
     }
@@ -358,9 +353,15 @@ mod tests {
             let element = json!({"text": "t", "none": null, "list": [null, {"a": null}], "object": {"a": 1, "b": null, "c": {"a": null}}});
             let element = element.as_object().unwrap();
             let scope = Scope::new(element);
-            let read = node(&own, Some(&below), "spec", &Delimiters::default(), &mut 0).unwrap();
+            let delimiters = Delimiters::default();
+            let mut reader = Reader { delimiters: &delimiters, cost: 0, faults: Faults::default() };
+            let read = reader.object(&own, Some(&below), "spec");
+            reader.faults.first().unwrap();
+            let mut faults = Faults::default();
+            let filled_after = read.fill(&scope, &mut 100_000, &mut faults);
+            faults.first().unwrap();
             let wish = merge(&Value::Object(below), &filled(&Value::Object(own), &scope));
-            prop_assert_eq!(read.fill(&scope, &mut 100_000).unwrap(), without_nulls(wish));
+            prop_assert_eq!(filled_after, without_nulls(wish));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::draft::{Draft, too_large};
-use super::fault::{ErrorReason, Fault};
+use super::fault::{ErrorReason, Fault, Faults};
 use super::limits;
 use crate::api::app_of_apps::IgnoredDifference;
 use crate::api::{API_VERSION, digest};
@@ -158,13 +158,8 @@ fn revision(kind: &str, metadata: &Value, spec: &Value, ignored: &[String]) -> S
 }
 
 fn judge(objections: Vec<(String, String)>) -> Result<(), Fault> {
-    let count = objections.len();
-    let Some((field, message)) = objections.into_iter().next() else {
-        return Ok(());
-    };
-    let message = match count {
-        1 => message,
-        more => format!("{message} (and {} more)", more - 1),
-    };
-    Err(Fault::new(field, ErrorReason::InvalidSpec, message))
+    let faults = objections.into_iter();
+    let faults =
+        faults.map(|(field, message)| Fault::new(field, ErrorReason::InvalidSpec, message));
+    faults.collect::<Faults>().first()
 }

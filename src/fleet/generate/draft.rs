@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::fault::{ErrorReason, Fault};
+use super::fault::{ErrorReason, Fault, Faults};
 use super::limits;
 use crate::api::app_of_apps::ChildKind;
 use crate::fleet::json::{merge, without_nulls};
@@ -135,8 +135,9 @@ pub(super) fn written(
             .collect()
     };
     let (labels, annotations) = (texts("labels"), texts("annotations"));
-    judge_keys("", &labels, &annotations)?;
-    judge_labels("", &labels)?;
+    let mut faults = Faults::default();
+    faults.keep(judge_keys("", &labels, &annotations));
+    faults.keep(judge_labels("", &labels));
     let names = app.get("dependsOn").and_then(Value::as_array);
     let names = names.into_iter().flatten().enumerate().map(|(n, name)| {
         let name = name.as_str().unwrap_or_default();
@@ -145,14 +146,15 @@ pub(super) fn written(
     let defaults = Value::Object(defaults.clone());
     let spec = app.get("spec").cloned();
     let spec = spec.unwrap_or_else(|| Value::Object(Map::new()));
-    Ok(Draft {
+    let draft = Draft {
         kind: ChildKind::default().name(),
-        wave: app.get("wave").map(wave).transpose()?.unwrap_or_default(),
-        depends_on: dependencies(names.collect())?,
+        wave: faults.keep(app.get("wave").map_or(Ok(0), wave)),
+        depends_on: faults.keep(dependencies(names.collect())),
         labels,
         annotations,
         spec: without_nulls(merge(&defaults, &spec)),
-    })
+    };
+    faults.first().map(|()| draft)
 }
 
 pub(super) fn too_large() -> Fault {

@@ -1,5 +1,7 @@
 //! What keeps an element from becoming a child.
 
+use crate::api::status::some;
+
 /// An element that did not become a child, or an input that could not be read. The others go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElementError {
@@ -69,5 +71,49 @@ impl Fault {
             reason: self.reason,
             message: self.message,
         }
+    }
+}
+
+/// What was found wrong so far: who mends a template wants to know all of it at once.
+#[derive(Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl FromIterator<Fault> for Faults {
+    fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> Self {
+        Self(faults.into_iter().collect())
+    }
+}
+
+impl Faults {
+    /// The value; a default stands in where there is a fault instead, so that the rest can be looked at.
+    pub(super) fn keep<T: Default>(&mut self, result: Result<T, Fault>) -> T {
+        result.unwrap_or_else(|fault| {
+            self.0.push(fault);
+            T::default()
+        })
+    }
+
+    /// Each for itself.
+    pub(super) fn each(self) -> Result<(), Vec<Fault>> {
+        match self.0.is_empty() {
+            true => Ok(()),
+            false => Err(self.0),
+        }
+    }
+
+    /// The first one, which names the fields of the others.
+    pub(super) fn first(self) -> Result<(), Fault> {
+        let mut all = self.0.into_iter();
+        let Some(mut first) = all.next() else {
+            return Ok(());
+        };
+        let mut others: Vec<String> = all.map(|fault| fault.field).collect();
+        others.dedup();
+        others.retain(|field| *field != first.field);
+        if !others.is_empty() {
+            let fields = some(others, 5, ", ", " ", |field| field);
+            first.message.push_str(&format!("; also wrong: {fields}"));
+        }
+        Err(first)
     }
 }

@@ -180,17 +180,17 @@ impl Run<'_> {
             });
         }
         let mut blueprint = blueprint;
-        let mut refusal = None;
+        let mut refusals = Vec::new();
         if let Some(template) = &self.spec.template {
             if blueprint.is_none() {
                 match Blueprint::read(template, &self.recipe.defaults, &delimiters) {
                     Ok(read) => blueprint = Some(read),
-                    Err(fault) => refusal = Some(fault),
+                    Err(faults) => refusals = faults,
                 }
             }
             let cost = blueprint.as_ref().map_or(0, |blueprint| blueprint.cost);
             if cost.saturating_mul(tasks.len()) > limits::EXPRESSION_BYTES {
-                refusal = Some(Fault::new(
+                refusals.push(Fault::new(
                     "spec",
                     ErrorReason::TooLarge,
                     format!(
@@ -201,7 +201,7 @@ impl Run<'_> {
                 ));
             }
         } else if !tasks.is_empty() {
-            refusal = Some(Fault::new(
+            refusals.push(Fault::new(
                 "template",
                 ErrorReason::Template,
                 "is missing; generators need one",
@@ -221,13 +221,13 @@ impl Run<'_> {
             judge: self.judge,
         };
         let defaults = &self.recipe.defaults;
-        let outcomes = if refusal.is_some() {
+        let outcomes = if !refusals.is_empty() {
             None
         } else {
             let make = |task: &Task| make(task, blueprint.as_ref(), defaults, &maker);
             let outcomes = make_all(&tasks, known, &make);
             if outcomes.is_none() {
-                refusal = Some(Fault::new(
+                refusals.push(Fault::new(
                     "spec",
                     ErrorReason::TooLarge,
                     format!(
@@ -238,12 +238,12 @@ impl Run<'_> {
             }
             outcomes
         };
-        let mut generated = match (&outcomes, refusal) {
-            (Some(outcomes), _) => collect(&places, outcomes, &self.recipe.parent),
-            (None, refusal) => {
+        let mut generated = match &outcomes {
+            Some(outcomes) => collect(&places, outcomes, &self.recipe.parent),
+            None => {
                 let template = self.spec.template.as_ref();
                 let name = template.map(|template| blueprint::read_name(template, &delimiters));
-                refused(refusal, &places, &tasks, name.and_then(Result::ok))
+                refused(refusals, &places, &tasks, name.and_then(Result::ok))
             }
         };
         generated.complete &= !elements.missing;

@@ -70,9 +70,9 @@ pub(super) fn written(app: &WrittenApp) -> Map<String, Value> {
     }
 }
 
-/// The error of all tasks, said once; the names of what exists protect it.
+/// The errors of all tasks, said once; the names of what exists protect it.
 pub(super) fn refused(
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     places: &[Place],
     tasks: &[Task],
     name: Option<Pattern>,
@@ -83,7 +83,7 @@ pub(super) fn refused(
     };
     generated
         .errors
-        .extend(fault.map(|fault| fault.of("template")));
+        .extend(faults.into_iter().map(|fault| fault.of("template")));
     for (place, task) in places.iter().zip(tasks) {
         let unread = || {
             let message = "the template's name can't be read";

@@ -97,6 +97,12 @@ pub(super) enum Part {
     Formula(Formula),
 }
 
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::Plain(String::new())
+    }
+}
+
 impl Pattern {
     /// Reads a string. An error says what is wrong with it.
     pub(super) fn read(text: &str, delimiters: &Delimiters) -> Result<Self, String> {

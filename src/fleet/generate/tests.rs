@@ -313,6 +313,63 @@ fn what_is_wrong_with_the_template_itself_is_said_once() {
 }
 
 #[test]
+fn every_field_of_a_template_that_cannot_be_read_is_named() {
+    let made = generated(json!({
+        "generators": [{"list": {"elements": [{"t": "a"}]}}],
+        "template": {
+            "metadata": {"name": "{{ t }}", "labels": {"helm.sh/chart": "x", "team": "{{ t"}},
+            "wave": "{{ }}",
+            "spec": {"a": "{{ 1 + }}", "b": "{{ t }}", "list": ["{{ t }}", "{{ 2 * }}"]},
+        },
+    }));
+    let found = errors(&made);
+    let fields = [
+        "metadata.labels",
+        "wave",
+        "metadata.labels.team",
+        "spec.a",
+        "spec.list[1]",
+    ];
+    assert_eq!(found.len(), fields.len(), "{found:?}");
+    for (error, field) in found.iter().zip(fields) {
+        assert!(
+            error.starts_with(&format!("template: {field}: ")),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn an_element_says_at_once_which_of_its_fields_are_wrong() {
+    let spec: Value = (0..9)
+        .map(|n| (format!("s{n}"), json!("{{ nosuch }}")))
+        .collect();
+    let made = one(
+        json!({
+            "metadata": {"labels": {"a": "{{ nosuch }}", "b": "{{ team }}"}},
+            "wave": "{{ team }}",
+            "spec": spec,
+        }),
+        json!({"team": "sales"}),
+    );
+    assert_eq!(
+        errors(&made),
+        [
+            "generators[0].list.elements[0]: metadata.labels.a: unknown variable \"nosuch\"; the element has team; also wrong: wave, spec.s0, spec.s1, spec.s2, spec.s3 and 5 more"
+        ]
+    );
+    let made = generated(
+        json!({"apps": [{"name": "a", "labels": {"x": "no value"}, "wave": 100, "dependsOn": ["B"]}]}),
+    );
+    let found = &errors(&made)[0];
+    assert!(found.starts_with("apps[0]: labels.x: "), "{found}");
+    assert!(
+        found.ends_with("; also wrong: wave, dependsOn[0]"),
+        "{found}"
+    );
+}
+
+#[test]
 fn beside_a_template_that_cannot_be_read_the_variable_that_a_name_lacks_is_named() {
     let made = generated(json!({
         "generators": [{"list": {"elements": [{"team": "sales"}, {"team": "hr"}]}}],
@@ -369,7 +426,7 @@ fn the_judge_sees_the_whole_object_and_its_objections_are_errors() {
     assert_eq!(
         errors(&made),
         [
-            "generators[0].list.elements[0]: spec.size: is no size (and 2 more)",
+            "generators[0].list.elements[0]: spec.size: is no size; also wrong: spec.x, spec.y",
             "generators[0].list.elements[1]: spec.size: is odd",
         ]
     );

@@ -205,7 +205,10 @@ mod tests {
         let status = entry(CHILD, "status", "team3-a8");
         assert_eq!(one_changed(&[changed.clone(), status]).len(), 1);
         assert_eq!(one_changed(&[changed.clone(), changed.clone()]).len(), 1);
-        assert_eq!(one_changed(&[changed, entry("leases", "", "x")]).len(), 1);
+        assert_eq!(
+            one_changed(&[changed, entry("configmaps", "", "x")]).len(),
+            1
+        );
         assert_eq!(one_changed(&[]).len(), 1, "nothing was written");
     }
 

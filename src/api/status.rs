@@ -290,6 +290,9 @@ impl Fact {
 
 /// The merge rule: a fact replaces the condition of its type; a type that no fact speaks of keeps what it had, except
 /// those of `dropped`, which go. `lastTransitionTime` moves only when `status` does. Sorted by type, `Ready` first.
+///
+/// What a host that is away answers with may differ each time by nothing but ids, times and addresses. That is no news, and
+/// would be written to every object of the workspace: the words of the first time stay.
 pub fn merge(
     before: &[Condition],
     facts: &[Fact],
@@ -305,6 +308,13 @@ pub fn merge(
         })
         .cloned()
         .collect();
+    let outage = facts.iter().find(|fact| {
+        matches!(
+            fact.reason,
+            Reason::HostUnreachable | Reason::WorkspaceUnavailable
+        )
+    });
+    let is_outage = |message: &str| outage.is_some_and(|outage| outage.message == message);
     for fact in facts {
         let status = match fact.status {
             Some(true) => "True",
@@ -312,11 +322,17 @@ pub fn merge(
             None => "Unknown",
         };
         let old = before.iter().find(|c| c.type_ == fact.kind.name());
+        let message = cut(&fact.message, MESSAGE_LIMIT);
+        let again = old.filter(|old| {
+            let same = old.status == status && old.reason == fact.reason.name();
+            same && is_outage(&fact.message)
+                && without_marks(&old.message) == without_marks(&message)
+        });
         merged.push(Condition {
             type_: fact.kind.name().into(),
             status: status.into(),
             reason: fact.reason.name().into(),
-            message: cut(&fact.message, MESSAGE_LIMIT),
+            message: again.map_or(message, |old| old.message.clone()),
             observed_generation: Some(generation),
             last_transition_time: match old {
                 Some(old) if old.status == status => old.last_transition_time.clone(),
@@ -326,6 +342,18 @@ pub fn merge(
     }
     merged.sort_by_key(|c| (c.type_ != "Ready", c.type_.clone()));
     merged
+}
+
+/// Without what tells one failure of a server from the next: words of some length that hold a digit.
+fn without_marks(text: &str) -> String {
+    const SHORTEST: usize = 8;
+    let joins = |c: char| c.is_alphanumeric() || "-_:.+/".contains(c);
+    let words = text.split_inclusive(|c| !joins(c));
+    let marked =
+        |word: &&str| word.len() >= SHORTEST && word.contains(|c: char| c.is_ascii_digit());
+    words
+        .map(|word| if marked(&word) { "…" } else { word })
+        .collect()
 }
 
 /// At most `limit` bytes of `text`, cut in the middle at character boundaries.
@@ -402,6 +430,35 @@ mod tests {
         assert_eq!(same[0].last_transition_time.0, early);
         let turned = merge(&same, &[fact(false, "three")], &[], 2, late);
         assert_eq!(turned[0].last_transition_time.0, late);
+    }
+
+    #[test]
+    fn an_outage_is_told_anew_only_when_it_reads_otherwise_than_by_ids_times_and_addresses() {
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let retrying = |reason, message: &str| {
+            [
+                Fact::new(ConditionType::Ready, Some(false), reason, message),
+                Fact::new(
+                    ConditionType::Reconciling,
+                    Some(true),
+                    Reason::ProgressingWithRetry,
+                    message,
+                ),
+            ]
+        };
+        let first = "listing apps: SERVER_ERROR (502): 2026-01-31T12:00:00Z 10.0.113.17:8443 is gone, #18.2d3b1202.17";
+        let next = "listing apps: SERVER_ERROR (502): 2026-01-31T12:05:03Z 10.0.99.3:8443 is gone, #18.9c11a0ff.18";
+        let other = "listing apps: SERVER_ERROR (502): 2026-01-31T12:05:03Z 10.0.99.3:8443 is slow, #18.9c11a0ff.18";
+        for reason in [Reason::HostUnreachable, Reason::WorkspaceUnavailable] {
+            let before = merge(&[], &retrying(reason, first), &[], 1, at);
+            assert_eq!(merge(&before, &retrying(reason, next), &[], 1, at), before);
+            let told = merge(&before, &retrying(reason, other), &[], 1, at);
+            assert!(told.iter().all(|c| c.message == other), "{told:?}");
+        }
+        // Of anything else every word counts.
+        let before = merge(&[], &retrying(Reason::NameConflict, first), &[], 1, at);
+        let told = merge(&before, &retrying(Reason::NameConflict, next), &[], 1, at);
+        assert!(told.iter().all(|c| c.message == next), "{told:?}");
     }
 
     #[test]

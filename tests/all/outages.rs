@@ -101,8 +101,14 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
     let calm = calls().await;
 
     scene.zero().await;
-    let storm = json!({"pattern": "* /api/*", "status_code": 503, "times": 0});
-    scene.fault(storm).await;
+    // As a gateway answers: hardly two of its pages are the same to the letter.
+    for n in 0..100 {
+        let message = format!("upstream 10.0.{n}.17:8443 is gone, reference #{n:032x}");
+        let body = json!({"error_code": "TEMPORARILY_UNAVAILABLE", "message": message});
+        let mut answer = json!({"pattern": "* /api/*", "status_code": 503, "body": body});
+        (answer["offset"], answer["times"]) = (json!(n), json!(i32::from(n < 99)));
+        scene.fault(answer).await;
+    }
     let start = Instant::now();
     let mut words = BTreeSet::new();
     let unknown = "Unknown/WorkspaceUnavailable";

@@ -102,13 +102,14 @@ async fn a_storm_is_cheaper_than_calm_and_apps_stay_ready_until_three_intervals_
 
     scene.zero().await;
     // As a gateway answers: hardly two of its pages are the same to the letter.
-    for n in 0..100 {
+    let answers = (0..100).map(|n| {
         let message = format!("upstream 10.0.{n}.17:8443 is gone, reference #{n:032x}");
         let body = json!({"error_code": "TEMPORARILY_UNAVAILABLE", "message": message});
-        let mut answer = json!({"pattern": "* /api/*", "status_code": 503, "body": body});
-        (answer["offset"], answer["times"]) = (json!(n), json!(i32::from(n < 99)));
-        scene.fault(answer).await;
-    }
+        let times = i32::from(n < 99);
+        json!({"pattern": "* /api/*", "status_code": 503, "body": body, "times": times})
+    });
+    let answers: Vec<Value> = answers.collect();
+    scene.fault(json!({"faults": answers})).await;
     let start = Instant::now();
     let mut words = BTreeSet::new();
     let unknown = "Unknown/WorkspaceUnavailable";

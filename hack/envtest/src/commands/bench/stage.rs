@@ -192,11 +192,7 @@ impl Stage {
     fn writes(&self) -> Result<Vec<audit::Entry>, Error> {
         let log = self.environment.cluster.audit_log();
         let mut entries = audit::read(&log).map_err(Error::Audit)?;
-        entries.retain(|e| {
-            // A leader renews its Leases whatever happens.
-            let asked = e.is_write() && e.resource != "leases";
-            asked && e.by_service_account(OPERATOR_NAMESPACE, SERVICE_ACCOUNT)
-        });
+        entries.retain(counts);
         Ok(entries)
     }
 
@@ -372,6 +368,12 @@ fn is(object: &DynamicObject, condition: &str) -> bool {
             .any(|c| c["type"] == condition && c["status"] == "True")
 }
 
+/// Whether the operator asked for a change. A leader renews its Leases whatever happens.
+fn counts(entry: &audit::Entry) -> bool {
+    let ours = entry.by_service_account(OPERATOR_NAMESPACE, SERVICE_ACCOUNT);
+    ours && entry.is_write() && entry.resource != "leases"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,5 +384,24 @@ mod tests {
             dao_reconcile_passes_total{kind=\"DatabricksApp\",result=\"Stepped\"} 5\n\
             dao_reconcile_passes_total{kind=\"DatabricksApp\",result=\"Settled\"} 6\n";
         assert_eq!((settled(metrics), settled("")), (6, 0));
+    }
+
+    #[test]
+    fn writes_of_the_operator_count_but_for_the_renewals_of_its_leases() {
+        let entry = |name: &str, verb: &str, resource: &str| audit::Entry {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            user: format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{name}"),
+            verb: verb.into(),
+            group: String::new(),
+            resource: resource.into(),
+            subresource: String::new(),
+            namespace: OPERATOR_NAMESPACE.into(),
+            name: "one".into(),
+            code: 200,
+        };
+        assert!(counts(&entry(SERVICE_ACCOUNT, "patch", "databricksapps")));
+        assert!(!counts(&entry(SERVICE_ACCOUNT, "patch", "leases")));
+        assert!(!counts(&entry(SERVICE_ACCOUNT, "list", "databricksapps")));
+        assert!(!counts(&entry("default", "patch", "databricksapps")));
     }
 }

@@ -141,7 +141,7 @@ fn follow(mut generated: Generated, facts: &Facts<'_>, memory: &mut Surveyor) ->
         false => BTreeMap::new(),
     };
     let (mut summary, failing) = summary(&seats, &refused);
-    summary.errors = i32::try_from(generated.errors.len()).unwrap_or(i32::MAX);
+    summary.errors = i32::try_from(generated.in_error()).unwrap_or(i32::MAX);
     let exist = || seats.iter().filter_map(|seat| Some((seat, seat.ours?)));
     let terminating = exist().filter(|(_, (view, _))| view.deleting).count();
     let behind = exist().filter(|(seat, _)| rules.updates && !seat.is_as_asked());

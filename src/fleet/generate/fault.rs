@@ -2,6 +2,9 @@
 
 use crate::api::status::some;
 
+/// What stands for the element where the template is at fault.
+pub(super) const TEMPLATE: &str = "template";
+
 /// An element that did not become a child, or an input that could not be read. The others go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElementError {

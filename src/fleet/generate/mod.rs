@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 use self::blueprint::Blueprint;
 use self::child::Maker;
-use self::fault::Fault;
+use self::fault::{Fault, TEMPLATE};
 use self::generators::Texts;
 use self::limits::mib;
 use self::outcomes::{Known, Place, Task, collect, make, make_all, refused, written};
@@ -49,6 +49,15 @@ pub struct Generated {
     pub complete: bool,
     /// Generators that give nothing because nothing matches: `generators[0].workspaces: no DatabricksWorkspace matches`
     pub idle: Vec<String>,
+}
+
+impl Generated {
+    /// How many elements and inputs are in error. A template that can't be read is so as a whole, whatever the number of its
+    /// fields that are wrong.
+    pub fn in_error(&self) -> usize {
+        let of_template = self.errors.iter().filter(|e| e.element == TEMPLATE).count();
+        self.errors.len() - of_template.saturating_sub(1)
+    }
 }
 
 /// The children of `spec`. Who asks again and again keeps a [`Renderer`].

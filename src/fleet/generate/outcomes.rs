@@ -11,7 +11,7 @@ use super::Generated;
 use super::blueprint::{self, Blueprint};
 use super::child::{Child, Maker};
 use super::draft::{self, valid_name};
-use super::fault::{ElementError, ErrorReason, Fault};
+use super::fault::{ElementError, ErrorReason, Fault, TEMPLATE};
 use super::generators::Origin;
 use super::limits;
 use super::members::Members;
@@ -83,7 +83,7 @@ pub(super) fn refused(
     };
     generated
         .errors
-        .extend(faults.into_iter().map(|fault| fault.of("template")));
+        .extend(faults.into_iter().map(|fault| fault.of(TEMPLATE)));
     for (place, task) in places.iter().zip(tasks) {
         let unread = || {
             let message = "the template's name can't be read";

@@ -337,6 +337,7 @@ fn every_field_of_a_template_that_cannot_be_read_is_named() {
             "{found:?}"
         );
     }
+    assert_eq!(made.in_error(), 1);
 }
 
 #[test]

@@ -88,6 +88,7 @@ enum Values {
 /// A key, on which kinds it says something, and what.
 type Key = (&'static str, &'static [&'static str], Values);
 
+/// Every one.
 const KEYS: &[Key] = &[
     (RECONCILE_REQUESTED_AT, EVERY, Values::Any),
     (REDEPLOY_REQUESTED_AT, &[APP], Values::Any),

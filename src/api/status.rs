@@ -325,8 +325,7 @@ pub fn merge(
         let message = cut(&fact.message, MESSAGE_LIMIT);
         let again = old.filter(|old| {
             let same = old.status == status && old.reason == fact.reason.name();
-            same && is_outage(&fact.message)
-                && without_marks(&old.message) == without_marks(&message)
+            same && is_outage(&fact.message) && read_alike(&old.message, &message)
         });
         merged.push(Condition {
             type_: fact.kind.name().into(),
@@ -344,16 +343,14 @@ pub fn merge(
     merged
 }
 
-/// Without what tells one failure of a server from the next: words of some length that hold a digit.
-fn without_marks(text: &str) -> String {
+/// Whether two texts differ by nothing but what tells one failure of a server from the next: words of some length that hold
+/// a digit.
+fn read_alike(a: &str, b: &str) -> bool {
     const SHORTEST: usize = 8;
     let joins = |c: char| c.is_alphanumeric() || "-_:.+/".contains(c);
-    let words = text.split_inclusive(|c| !joins(c));
-    let marked =
-        |word: &&str| word.len() >= SHORTEST && word.contains(|c: char| c.is_ascii_digit());
-    words
-        .map(|word| if marked(&word) { "…" } else { word })
-        .collect()
+    let marked = |word: &str| word.len() >= SHORTEST && word.contains(|c: char| c.is_ascii_digit());
+    let words = |text| str::split_inclusive(text, |c| !joins(c)).map(|w| (!marked(w)).then_some(w));
+    words(a).eq(words(b))
 }
 
 /// At most `limit` bytes of `text`, cut in the middle at character boundaries.

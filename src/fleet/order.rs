@@ -103,17 +103,16 @@ pub fn order(generated: &mut Generated, strategy: &Strategy, left: &BTreeSet<Str
         };
         (child.name.clone(), moves, place)
     });
-    let (refused, placed): (Vec<_>, Vec<_>) =
-        seen.into_iter().partition(|(_, moves, _)| moves.is_some());
-    let mut places: BTreeMap<String, Place> = placed
-        .into_iter()
-        .map(|(name, _, place)| (name, place))
-        .collect();
-    for (name, moves, _) in refused {
-        if let Some((field, message)) = moves {
-            generated.reject(&name, field, ErrorReason::UnpinnedSource, message);
+    let mut placed = Vec::with_capacity(seen.len());
+    for (name, moves, place) in seen {
+        match moves {
+            None => placed.push((name, place)),
+            Some((field, message)) => {
+                generated.reject(&name, field, ErrorReason::UnpinnedSource, message);
+            }
         }
     }
+    let mut places: BTreeMap<String, Place> = placed.into_iter().collect();
     let steps: &[_] = if is_rolling { &rolling.steps } else { &[] };
     for (n, step) in steps.iter().enumerate() {
         let mut children = generated.children.values();

@@ -42,11 +42,11 @@ pub fn summary(
         counts.suspended += i32::from(health.held);
         counts.progressing += i32::from(!health.ready && !health.stalled && !health.held);
         counts.stopped += i32::from(health.stopped);
-        if !(health.stalled || health.retrying) || refused.contains_key(&view.name) {
-            // Well, or named already.
+        if refused.contains_key(&view.name) {
+            // Named already.
         } else if health.stalled {
             stalled.push((view, "Stalled"));
-        } else {
+        } else if health.retrying {
             retrying.push((view, "Reconciling"));
         }
     }

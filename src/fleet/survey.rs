@@ -309,8 +309,8 @@ fn withheld(
         .kept
         .iter()
         .filter(|name| !ours.contains_key(name.as_str()));
-    let absent = missing.iter().map(|child| &child.name).chain(kept);
-    let first = absent.into_iter().find(|name| !follows(name))?;
+    let mut absent = missing.iter().map(|child| &child.name).chain(kept);
+    let first = absent.find(|name| !follows(name))?;
     Some(format!(
         "{first} is asked for and not there; what is new comes before what is old goes"
     ))

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::fault::{ErrorReason, Fault};
-use super::generators::{Leaf, Place, Reader, Way, too_many};
+use super::generators::{Place, Placed, Reader, Way, too_many};
 use super::limits;
 use super::members::Members;
 use crate::api::app_of_apps::{MatrixGenerator, MergeGenerator};
@@ -23,7 +23,7 @@ impl Reader<'_> {
             );
             return Vec::new();
         };
-        let sizes = |leaves: &[Leaf]| {
+        let sizes = |leaves: &[Placed]| {
             leaves
                 .iter()
                 .map(|(_, members)| members.size())
@@ -41,7 +41,7 @@ impl Reader<'_> {
         let mut found = Vec::with_capacity(count);
         for (i, (a, ours)) in left.iter().enumerate() {
             for (j, (b, theirs)) in right.iter().enumerate() {
-                let differ = |key: &&String| {
+                let differ = |key: &&&str| {
                     let values = ours.get(key).zip(theirs.get(key));
                     values.is_some_and(|(ours, theirs)| ours != theirs)
                 };
@@ -52,7 +52,7 @@ impl Reader<'_> {
                     }
                     Some(member) => {
                         let message = format!("{a} and {b} give it different values");
-                        let fault = Fault::new((*member).clone(), ErrorReason::Ambiguous, message);
+                        let fault = Fault::new(*member, ErrorReason::Ambiguous, message);
                         self.fail(format!("{path}[{i},{j}]"), fault);
                     }
                 }
@@ -115,7 +115,7 @@ impl Reader<'_> {
         path: &str,
         generator: usize,
         merge_keys: &[String],
-        leaves: &[Leaf],
+        leaves: &[Placed],
     ) -> (Vec<Option<Vec<String>>>, HashSet<Vec<String>>) {
         let mut keys = Vec::with_capacity(leaves.len());
         let mut first: HashMap<Vec<String>, &Place> = HashMap::new();
@@ -157,12 +157,11 @@ fn merge_key(keys: &[String], members: &Members) -> Result<Vec<String>, (String,
         .collect()
 }
 
-/// Members that elements of both sides may have.
-fn shared(left: &[Leaf], right: &[Leaf]) -> BTreeSet<String> {
-    let names = |leaves: &[Leaf]| -> BTreeSet<String> {
-        let all = leaves.iter().map(|(_, members)| members.whole());
-        all.flat_map(|members| members.keys().cloned().collect::<Vec<_>>())
-            .collect()
+/// Names of members that elements of both sides may have.
+fn shared<'a>(left: &'a [Placed], right: &'a [Placed]) -> Vec<&'a str> {
+    let names = |leaves: &'a [Placed]| -> BTreeSet<&'a str> {
+        let all = leaves.iter().flat_map(|(_, members)| members.keys());
+        all.collect()
     };
-    names(left).intersection(&names(right)).cloned().collect()
+    names(left).intersection(&names(right)).copied().collect()
 }

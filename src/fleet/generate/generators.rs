@@ -12,7 +12,7 @@ use super::limits::{self, mib};
 use super::members::Members;
 use super::template::{Delimiters, Pattern, Scope};
 use crate::api::app_of_apps::{
-    self, ConfigMapsGenerator, Generator, LeafGenerator, Selector, WorkspacesGenerator,
+    ConfigMapsGenerator, Generator, Leaf, LeafGenerator, Selector, WorkspacesGenerator,
 };
 use crate::fleet::selector::{matches, matches_element};
 use crate::fleet::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
@@ -21,7 +21,7 @@ use crate::fleet::{ConfigMapInput, GeneratorInputs, WorkspaceInput};
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An element of a generator that is made of no others.
-pub(super) type Leaf = (Place, Members);
+pub(super) type Placed = (Place, Members);
 
 /// What the template is filled from.
 pub(super) struct Element {
@@ -222,7 +222,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    pub(super) fn inner(&mut self, path: &str, generators: &[LeafGenerator]) -> Vec<Vec<Leaf>> {
+    pub(super) fn inner(&mut self, path: &str, generators: &[LeafGenerator]) -> Vec<Vec<Placed>> {
         let mut found = Vec::with_capacity(generators.len());
         for (n, generator) in generators.iter().enumerate() {
             let path = format!("{path}.generators[{n}]");
@@ -235,19 +235,19 @@ impl Reader<'_> {
         found
     }
 
-    fn leaf(&mut self, path: &str, leaf: Option<app_of_apps::Leaf<'_>>) -> Vec<Leaf> {
+    fn leaf(&mut self, path: &str, leaf: Option<Leaf>) -> Vec<Placed> {
         let (path, leaves) = match leaf {
-            Some(app_of_apps::Leaf::List(list)) => {
+            Some(Leaf::List(list)) => {
                 let elements = list.elements.iter().cloned().enumerate();
                 let leaves = elements.map(|(n, members)| (Place::List(n), members.into()));
                 (format!("{path}.list"), leaves.collect())
             }
-            Some(app_of_apps::Leaf::Workspaces(generator)) => {
+            Some(Leaf::Workspaces(generator)) => {
                 let path = format!("{path}.workspaces");
                 let leaves = self.workspaces(&path, generator);
                 (path, leaves)
             }
-            Some(app_of_apps::Leaf::ConfigMaps(generator)) => {
+            Some(Leaf::ConfigMaps(generator)) => {
                 let path = format!("{path}.configMaps");
                 let leaves = self.config_maps(&path, generator);
                 (path, leaves)
@@ -263,7 +263,7 @@ impl Reader<'_> {
     }
 
     /// Without elements that are too large; none at all if together they are.
-    fn bounded(&mut self, path: String, leaves: Vec<Leaf>) -> Vec<Leaf> {
+    fn bounded(&mut self, path: String, leaves: Vec<Placed>) -> Vec<Placed> {
         let mut total = 0_usize;
         let mut kept = Vec::with_capacity(leaves.len());
         let parent = path
@@ -299,7 +299,7 @@ impl Reader<'_> {
         kept
     }
 
-    fn workspaces(&mut self, path: &str, generator: &WorkspacesGenerator) -> Vec<Leaf> {
+    fn workspaces(&mut self, path: &str, generator: &WorkspacesGenerator) -> Vec<Placed> {
         let mut patterns = Vec::with_capacity(generator.values.len());
         for (key, text) in &generator.values {
             match Pattern::read(text, self.delimiters) {
@@ -333,7 +333,7 @@ impl Reader<'_> {
         found
     }
 
-    fn config_maps(&mut self, path: &str, generator: &ConfigMapsGenerator) -> Vec<Leaf> {
+    fn config_maps(&mut self, path: &str, generator: &ConfigMapsGenerator) -> Vec<Placed> {
         let selector = &generator.selector;
         if selector.match_labels.is_empty() && selector.match_expressions.is_empty() {
             let message = "must not be empty: it would take every ConfigMap";

@@ -11,8 +11,8 @@ use super::limits;
 /// together only where they are read: most elements of a pass are those of the last one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Members {
-    own: Arc<Map<String, Value>>,
-    more: Option<Arc<Map<String, Value>>>,
+    /// At least one; none has another value than one before it
+    parts: Vec<Arc<Map<String, Value>>>,
     size: usize,
 }
 
@@ -20,8 +20,7 @@ impl From<Map<String, Value>> for Members {
     fn from(members: Map<String, Value>) -> Self {
         Self {
             size: limits::size_of_members(&members),
-            own: Arc::new(members),
-            more: None,
+            parts: vec![Arc::new(members)],
         }
     }
 }
@@ -33,39 +32,28 @@ impl Members {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
-        let more = || self.more.as_ref()?.get(key);
-        self.own.get(key).or_else(more)
+        self.parts.iter().find_map(|part| part.get(key))
+    }
+
+    /// Their names; what two elements share comes twice.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.parts.iter().flat_map(|part| part.keys());
+        keys.map(String::as_str)
     }
 
     /// All of them.
     pub(super) fn whole(&self) -> Cow<'_, Map<String, Value>> {
-        let Some(more) = &self.more else {
-            return Cow::Borrowed(&self.own);
-        };
-        let mut whole = Map::clone(&self.own);
-        for (key, value) in more.iter() {
-            if !whole.contains_key(key) {
-                whole.insert(key.clone(), value.clone());
-            }
+        match self.parts.as_slice() {
+            [part] => Cow::Borrowed(part),
+            parts => Cow::Owned(parts.iter().flat_map(|part| Map::clone(part)).collect()),
         }
-        Cow::Owned(whole)
     }
 
     /// With those of `others`, which must not have another value of any.
     pub(super) fn with(&self, others: &Self) -> Self {
         Self {
+            parts: [self.parts.as_slice(), &others.parts].concat(),
             size: self.size + others.size,
-            ..match (&self.more, &others.more) {
-                (None, None) => Self {
-                    more: Some(others.own.clone()),
-                    ..self.clone()
-                },
-                _ => {
-                    let mut whole = self.whole().into_owned();
-                    whole.extend(others.whole().into_owned());
-                    Self::from(whole)
-                }
-            }
         }
     }
 }
